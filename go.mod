@@ -1,0 +1,3 @@
+module loquetier
+
+go 1.26
