@@ -10,15 +10,14 @@ import "strings"
 type Kernel struct {
 	Op      string   // names <op>.comp, ref/<op>.go, engine/op_<op>.go and shaders_test/<op>_test.go
 	Variant string   // tells the modules of one op apart; "" where there is only one
-	Defines []string // NAME=VALUE, passed to the compiler with -D
+	Defines []string // passed to the compiler with -D
 	Needs   Needs    // what a device must offer beyond the baseline
 }
 
 // Needs lists the abilities beyond the Vulkan 1.2 baseline with buffer device
 // addresses that a kernel uses.
 type Needs struct {
-	SubgroupArithmetic bool
-	SubgroupShuffle    bool
+	SubgroupShuffle bool
 }
 
 // Name is the module's name: its file is spv/<name>.spv.
@@ -30,4 +29,42 @@ func (k Kernel) Name() string {
 }
 
 // Source is the name of the kernel's GLSL file.
-func (k Kernel) Source() string { return strings.ReplaceAll(k.Op, "-", "_") + ".comp" }
+func (k Kernel) Source() string { return k.Op + ".comp" }
+
+// Storage types of base weights and of activations, in the kernels' own words.
+var storages = []string{"f32", "f16", "bf16"}
+
+// Kernels is the table of everything that is compiled. The generator, the
+// loader and the tests walk it.
+func Kernels() []Kernel {
+	table := []Kernel{{Op: "sample"}}
+	for _, act := range storages {
+		table = append(table,
+			Kernel{Op: "shrink", Variant: act, Defines: acts(act)},
+			Kernel{Op: "norm", Variant: act, Defines: acts(act)},
+			Kernel{Op: "rope", Variant: act, Defines: acts(act)},
+			Kernel{Op: "attention_decode", Variant: act, Defines: acts(act)},
+			Kernel{Op: "attention_prefill", Variant: act, Defines: acts(act)},
+			Kernel{Op: "attention_prefill", Variant: act + "-split", Defines: append(acts(act), "SPLIT_HEAD"), Needs: Needs{SubgroupShuffle: true}},
+		)
+	}
+	for _, weight := range storages {
+		table = append(table, Kernel{Op: "embed", Variant: weight, Defines: weights(weight)})
+		for _, act := range storages {
+			// 16-bit inputs go with weights of the same type: anything else
+			// would round one of the two for nothing.
+			if act != "f32" && act != weight {
+				continue
+			}
+			both := append(weights(weight), acts(act)...)
+			table = append(table,
+				Kernel{Op: "linear", Variant: weight + "-" + act, Defines: both},
+				Kernel{Op: "dora", Variant: weight + "-" + act, Defines: both},
+			)
+		}
+	}
+	return table
+}
+
+func weights(t string) []string { return []string{"WEIGHT_" + strings.ToUpper(t)} }
+func acts(t string) []string    { return []string{"ACT_" + strings.ToUpper(t)} }

@@ -1,0 +1,65 @@
+# `make` alone lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# The race detector is for Go code that runs at the same time: the packages
+# whose tests keep a device busy would only be slow under it.
+DEVICE_PACKAGES := /(cli(/.*)?|engine|engine/vk|shaders_test)$$
+
+.PHONY: help
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 25
+
+.PHONY: demo
+demo: setup ## serve several adapters and train one more, on whatever device there is
+	@go run . demo
+
+.PHONY: build
+build: ## build ./loquetier
+	go build -o loquetier .
+
+.PHONY: test
+test: setup tokenizers ## run the tests
+	go test -timeout 30m ./...
+
+.PHONY: test-validation
+test-validation: ## run the kernels' and engine's tests under the Vulkan validation layer
+	@scripts/setup.sh validation
+	@scripts/validation.sh
+
+.PHONY: test-long
+test-long: setup tokenizers ## run the tests with their long cases
+	LOQUETIER_LONG=1 go test -timeout 4h ./...
+
+.PHONY: bench
+bench: setup ## run the benchmarks (benchstat reads the output)
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: shaders
+shaders: ## compile the kernels to shaders/spv
+	go run ./shaders/gen
+
+.PHONY: check
+check: setup tokenizers ## check format, vet, staticcheck, architecture, shaders, go.mod, races, a clean tree
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt -w on:" $$unformatted >&2; exit 1; }
+	go vet ./...
+	$(STATICCHECK) ./...
+	go test ./internal/archtest
+	go run ./shaders/gen -check
+	go mod tidy -diff
+	go mod verify
+	go test -race -timeout 30m $$(go list ./... | grep -vE '$(DEVICE_PACKAGES)')
+	@dirty=$$(git status --porcelain); [ -z "$$dirty" ] || { printf 'the working tree is not clean:\n%s\n' "$$dirty" >&2; exit 1; }
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf loquetier loquetier.exe build
+
+# Quiet where there is nothing to do.
+.PHONY: setup tokenizers
+setup:
+	@scripts/setup.sh
+tokenizers:
+	@scripts/fetch-tokenizers.sh

@@ -1,0 +1,103 @@
+// Package batch is the language between the scheduler and the engine: plain
+// data, immutable once planned. A Step is rows (tokens) of any mix of kinds; the
+// engine runs it in one submission and answers with a Result.
+package batch
+
+// Kind is what a span's rows are for.
+type Kind uint8
+
+// Kinds, in the order in which a step lays them out.
+const (
+	Train Kind = iota
+	Eval
+	Prefill
+	Decode
+)
+
+func (k Kind) String() string { return [...]string{"train", "eval", "prefill", "decode"}[k] }
+
+// Base is the slot of rows without an adapter.
+const Base = -1
+
+// BlockSize is the number of tokens in a block of the KV cache.
+const BlockSize = 16
+
+// Step is the work of one submission. Spans are laid out by kind, and inside a
+// kind by slot, so that rows of one adapter are neighbours.
+type Step struct {
+	Spans []Span
+}
+
+// Rows is the number of tokens in the step.
+func (s *Step) Rows() int {
+	n := 0
+	for _, span := range s.Spans {
+		n += len(span.Tokens)
+	}
+	return n
+}
+
+// Span is the share of one sequence in a step: consecutive tokens that are
+// appended to its cache and attend to everything before them.
+type Span struct {
+	Kind     Kind
+	Slot     int     // adapter slot, or Base
+	Tokens   []int32 // at least one
+	Position int     // of the first token in its sequence
+	Blocks   []int32 // the sequence's cache blocks, in order; at least those up to the last token
+	Wants    []Want  // rows whose logits are needed
+}
+
+// Want asks for the logits of one row to be turned into a token.
+type Want struct {
+	Row      int   // index into the span's tokens
+	Target   int32 // score this token; -1 to choose one
+	TopN     int   // most likely tokens to tell beside it
+	Sampling Sampling
+	Logits   bool // also return the raw logits (for tests and evaluation)
+}
+
+// Sampling says how a token is chosen. The zero value is not usable: start
+// from Greedy.
+type Sampling struct {
+	Temperature float32 // 0 is greedy
+	TopK        int     // 0 keeps all
+	TopP        float32 // 1 keeps all
+	MinP        float32 // 0 keeps all
+	Repetition  float32 // 1 changes nothing
+	Presence    float32 // 0 changes nothing
+	Frequency   float32 // 0 changes nothing
+	Seed        uint64
+	Step        uint32 // the token's index in its output: each draws its own number
+	Edits       []Edit // tokens whose logits change; each token at most once
+}
+
+// Greedy chooses the most likely token.
+func Greedy() Sampling { return Sampling{TopP: 1, Repetition: 1} }
+
+// Edit is what penalties and bias need to know of one token.
+type Edit struct {
+	Token    int32
+	Count    int     // times in the output so far
+	InPrompt bool    // counts for the repetition penalty
+	Bias     float32 // added to the logit
+}
+
+// Result answers a step: for each span, a pick for each of its wants.
+type Result struct {
+	Picks [][]Pick
+}
+
+// Pick is a chosen or scored token.
+type Pick struct {
+	Token   int32
+	LogProb float32 // natural, of the raw logits
+	Top     []TokenLogProb
+	Logits  []float32 // only where asked for
+}
+
+// TokenLogProb is a token with its log-probability.
+type TokenLogProb struct {
+	Token   int32
+	LogProb float32
+}

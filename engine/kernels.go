@@ -1,0 +1,133 @@
+// Package engine runs steps: one forward pass over rows of any mix of kinds
+// and adapters, in one upload, one submission and one wait.
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+	"loquetier/shaders"
+)
+
+// Kernels are the compute kernels of one device for one pair of storage
+// types. Each op method (Embed, Norm, Linear ...) checks its arguments'
+// sizes, then records one dispatch. Pipelines are made at first use.
+type Kernels struct {
+	Tuning shaders.Tuning
+	Weight weights.DType // storage of base weights
+	Act    weights.DType // storage of matrix inputs, the KV cache and adapters
+
+	device *vk.Device
+	pipes  map[string]*vk.Pipeline
+}
+
+// NewKernels prepares the kernels of a device for a pair of storage types. It
+// refuses pairs for which nothing is compiled.
+func NewKernels(device *vk.Device, tuning shaders.Tuning, weight, act weights.DType) (*Kernels, error) {
+	if act != weights.F32 && act != weight {
+		return nil, fmt.Errorf("no kernels for %s weights with %s activations", weight, act)
+	}
+	if tuning.PrefillLanes > 1 && !device.Info.SubgroupShuffle {
+		tuning.PrefillLanes = 1
+	}
+	return &Kernels{Tuning: tuning, Weight: weight, Act: act, device: device, pipes: map[string]*vk.Pipeline{}}, nil
+}
+
+// pipeline makes or finds a kernel with its specialization constants, whose
+// ids count from 0.
+func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, error) {
+	key := fmt.Sprint(name, constants)
+	if p := k.pipes[key]; p != nil {
+		return p, nil
+	}
+	code, err := shaders.SPIRV(name)
+	if err != nil {
+		return nil, err
+	}
+	specialized := make([]vk.Constant, len(constants))
+	for i, v := range constants {
+		specialized[i] = vk.Constant{ID: uint32(i), Value: v}
+	}
+	p, err := k.device.NewPipeline(name, code, specialized)
+	if err != nil {
+		return nil, err
+	}
+	k.pipes[key] = p
+	return p, nil
+}
+
+func variant(types ...weights.DType) string {
+	name := ""
+	for _, t := range types {
+		name += "-" + storageName(t)
+	}
+	return name
+}
+
+// storageName is a type's name in the kernel table.
+func storageName(t weights.DType) string {
+	return map[weights.DType]string{weights.F32: "f32", weights.F16: "f16", weights.BF16: "bf16"}[t]
+}
+
+// field is one buffer argument of an op with the bytes the kernel will touch.
+type field struct {
+	name string
+	have vk.Range
+	need int
+}
+
+// require is the bounds check that device addresses lack.
+func require(op string, fields ...field) error {
+	for _, f := range fields {
+		if f.need < 0 || f.have.Size < uint64(f.need) {
+			return fmt.Errorf("BUG: %s: %s has %d bytes, needs %d", op, f.name, f.have.Size, f.need)
+		}
+		if f.need > 0 && f.have.Address%16 != 0 {
+			return fmt.Errorf("BUG: %s: %s at %#x is not aligned to 16 bytes", op, f.name, f.have.Address)
+		}
+	}
+	return nil
+}
+
+// positive and quads check dimensions.
+func positive(op string, dims ...int) error {
+	for _, d := range dims {
+		if d <= 0 {
+			return fmt.Errorf("BUG: %s: dimensions %v", op, dims)
+		}
+	}
+	return nil
+}
+
+func quads(op string, dims ...int) error {
+	for _, d := range dims {
+		if d%4 != 0 {
+			return fmt.Errorf("BUG: %s: %d is not a multiple of 4", op, d)
+		}
+	}
+	return positive(op, dims...)
+}
+
+// grid spreads a number of workgroups over two dimensions, as kernels that
+// flatten their workgroup number expect; a device takes 65535 in each.
+func grid(n int) [3]uint32 {
+	const most = 65535
+	x := min(n, most)
+	return [3]uint32{uint32(x), uint32(ceil(n, x)), 1}
+}
+
+func ceil(a, b int) int { return (a + b - 1) / b }
+
+func bit(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// present drops the null ranges among an op's operands.
+func present(ranges ...vk.Range) []vk.Range {
+	return slices.DeleteFunc(ranges, func(r vk.Range) bool { return r.Size == 0 })
+}

@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"math"
+	"unsafe"
+
+	"loquetier/engine/vk"
+)
+
+// Attention is what both attention kernels need: causal attention over the
+// paged cache, which holds the step's own keys and values already.
+type Attention struct {
+	Heads
+	Cache
+	Q      vk.Range // [Rows, Query * Size] float32, rotated
+	Y      vk.Range // [Rows, Query * Size] in the activation type
+	Tables vk.Range // int32 block tables, entries below Blocks: the caller checks
+	Window int      // keys a query sees, itself included; 0: all
+	Rows   int
+}
+
+func (k *Kernels) checkAttention(op string, a Attention, fields ...field) error {
+	cache := a.Cache.bytes(a.Heads, k.Act.Size())
+	width := a.Query * a.Size
+	return firstError(
+		a.Heads.check(op), positive(op, a.Rows, a.Blocks, a.Window+1),
+		require(op, append(fields,
+			field{"Q", a.Q, 4 * a.Rows * width}, field{"Y", a.Y, a.Rows * width * k.Act.Size()},
+			field{"Keys", a.Keys, cache}, field{"Values", a.Values, cache})...))
+}
+
+func (a Attention) scale() float32 { return float32(1 / math.Sqrt(float64(a.Size))) }
+
+// AttentionPrefill attends for runs of consecutive queries.
+type AttentionPrefill struct {
+	Attention
+	Tiles   vk.Range // [Count] of (first row, queries, position of the first, start in Tables) int32
+	Count   int
+	Longest int // most queries of a tile
+	Span    int // keys of the longest tile's last query, for the profile
+}
+
+type prefillPush struct {
+	q, keys, values, y, tiles, tables uint64
+	heads, kvHeads                    uint32
+	scale                             float32
+	window                            uint32
+}
+
+const _ = vk.MaxPush - unsafe.Sizeof(prefillPush{})
+
+// AttentionPrefill records the op.
+func (k *Kernels) AttentionPrefill(rec *vk.Recorder, a AttentionPrefill) error {
+	const op = "attention_prefill"
+	if err := firstError(positive(op, a.Count, a.Longest), k.checkAttention(op, a.Attention, field{"Tiles", a.Tiles, 16 * a.Count})); err != nil {
+		return err
+	}
+	wg, lanes := k.Tuning.PrefillWorkgroup, k.prefillLanes(a.Size)
+	name := op + variant(k.Act)
+	if lanes > 1 {
+		name += "-split"
+	}
+	p, err := k.pipeline(name, wg, uint32(a.Size), lanes)
+	if err != nil {
+		return err
+	}
+	push := prefillPush{
+		q: a.Q.Address, keys: a.Cache.Keys.Address, values: a.Values.Address, y: a.Y.Address,
+		tiles: a.Tiles.Address, tables: a.Tables.Address,
+		heads: uint32(a.Query), kvHeads: uint32(a.Key), scale: a.scale(), window: uint32(a.Window),
+	}
+	queries := int(wg / lanes)
+	rec.Dispatch(vk.Dispatch{
+		Pipeline: p, Push: vk.Push(&push),
+		Groups: [3]uint32{uint32(a.Count), uint32(a.Query), uint32(ceil(a.Longest, queries))},
+		Reads:  []vk.Range{a.Q, a.Cache.Keys, a.Values, a.Tiles, a.Tables}, Writes: []vk.Range{a.Y},
+		Work: vk.Work{Flops: 2 * float64(a.Rows) * float64(a.Query*a.Size) * float64(a.Span)},
+	})
+	return nil
+}
+
+// prefillLanes is how many lanes share a query: the tuning's wish, as far as
+// the head's vec4s divide.
+func (k *Kernels) prefillLanes(head int) uint32 {
+	lanes := k.Tuning.PrefillLanes
+	for lanes > 1 && head/4%int(lanes) != 0 {
+		lanes /= 2
+	}
+	return lanes
+}

@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"fmt"
+	"unsafe"
+
+	"loquetier/engine/vk"
+	"loquetier/shaders"
+)
+
+// Epilogue is what a linear product does with its sums.
+type Epilogue uint32
+
+// Epilogues, numbered as in linear.comp.
+const (
+	Plain Epilogue = iota // Y = sums, float32
+	Add                   // Y += sums, float32: the residual stream
+	SiLU                  // Y = silu(part 0) * part 1, in the activation type
+)
+
+// Product is the fixed side of a linear product: up to three modules that
+// share their input. It mirrors Part in smlm.glsl.
+type Product struct {
+	Table   vk.Range // the parts in device memory
+	Weights []vk.Range
+	In      int
+	Outs    []int // outputs of each module
+}
+
+// partBytes is the size of a Part in smlm.glsl.
+const partBytes = 32
+
+// Width is the number of columns of Y for an epilogue.
+func (p Product) Width(e Epilogue) int {
+	if e == SiLU {
+		return p.Outs[0]
+	}
+	n := 0
+	for _, out := range p.Outs {
+		n += out
+	}
+	return n
+}
+
+// LoRA is the moving side of adapters in a product; the zero value is none.
+type LoRA struct {
+	V      vk.Range // [Rows, parts, Stride] float32: what the shrink left
+	Slots  vk.Range // [Rows] int32: slot of each row, -1 for the base
+	Stride int      // a multiple of 4, at least every adapter's padded rank
+	Reads  []vk.Range
+}
+
+// Linear is Y = X . W^T with LoRA, gain, bias and epilogue.
+type Linear struct {
+	Product
+	LoRA
+	X        vk.Range // [Rows, In] in the activation type
+	Y        vk.Range // [Rows, Width]
+	Rows     int
+	Epilogue Epilogue
+	Tile     *shaders.Tile // nil: chosen by the tuning
+}
+
+type linearPush struct {
+	x, parts, v, slots, y            uint64
+	rows, k, count, yStride, vStride uint32
+	_                                uint32
+}
+
+const _ = vk.MaxPush - unsafe.Sizeof(linearPush{})
+
+// Linear records the op.
+func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
+	if err := k.checkLinear(l); err != nil {
+		return err
+	}
+	tile := k.Tuning.TileFor(l.Rows)
+	if l.Tile != nil {
+		tile = *l.Tile
+	}
+	p, err := k.pipeline("linear"+variant(k.Weight, k.Act),
+		tile.Workgroup, tile.Rows, tile.Columns, uint32(l.Epilogue), bit(tile.SplitK))
+	if err != nil {
+		return err
+	}
+	width := l.Width(l.Epilogue)
+	push := linearPush{
+		x: l.X.Address, parts: l.Table.Address, v: l.V.Address, slots: l.Slots.Address, y: l.Y.Address,
+		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), yStride: uint32(width), vStride: uint32(l.Stride),
+	}
+	reads := append(present(l.X, l.Table, l.V, l.Slots), l.LoRA.Reads...)
+	if l.Epilogue == Add {
+		reads = append(reads, l.Y)
+	}
+	rec.Dispatch(vk.Dispatch{
+		Pipeline: p, Push: vk.Push(&push), Groups: l.groups(tile),
+		Reads: reads, Writes: []vk.Range{l.Y}, Work: k.linearWork(l),
+	})
+	return nil
+}
+
+func (k *Kernels) checkLinear(l Linear) error {
+	if len(l.Outs) == 0 || len(l.Outs) > 3 || len(l.Weights) != len(l.Outs) {
+		return fmt.Errorf("BUG: linear: %d parts with %d weights", len(l.Outs), len(l.Weights))
+	}
+	if l.Epilogue == SiLU && (len(l.Outs) != 2 || l.Outs[0] != l.Outs[1] || l.Outs[0]%4 != 0) {
+		return fmt.Errorf("BUG: linear: SiLU over outputs %v", l.Outs)
+	}
+	if err := firstError(quads("linear", l.In), positive("linear", l.Rows), positive("linear", l.Outs...)); err != nil {
+		return err
+	}
+	for i, w := range l.Weights {
+		if err := require("linear", field{fmt.Sprintf("W%d", i), w, l.Outs[i] * l.In * k.Weight.Size()}); err != nil {
+			return err
+		}
+	}
+	size := 4
+	if l.Epilogue == SiLU {
+		size = k.Act.Size()
+	}
+	fields := []field{
+		{"X", l.X, l.Rows * l.In * k.Act.Size()},
+		{"Table", l.Table, len(l.Outs) * partBytes},
+		{"Y", l.Y, l.Rows * l.Width(l.Epilogue) * size},
+	}
+	if l.Slots.Size > 0 {
+		if err := quads("linear", l.Stride); err != nil {
+			return err
+		}
+		fields = append(fields, field{"Slots", l.Slots, 4 * l.Rows}, field{"V", l.V, 4 * l.Rows * len(l.Outs) * l.Stride})
+	}
+	return require("linear", fields...)
+}
+
+func (l Linear) groups(t shaders.Tile) [3]uint32 {
+	tiles := 0
+	if l.Epilogue == SiLU {
+		tiles = ceil(l.Outs[0], int(t.Columns)/2)
+	} else {
+		for _, n := range l.Outs {
+			tiles += ceil(n, int(t.Columns))
+		}
+	}
+	if !t.SplitK {
+		tiles = ceil(tiles, int(t.Workgroup))
+	}
+	return [3]uint32{uint32(tiles), uint32(ceil(l.Rows, int(t.Rows))), 1}
+}
+
+func (k *Kernels) linearWork(l Linear) vk.Work {
+	n := 0
+	for _, out := range l.Outs {
+		n += out
+	}
+	return vk.Work{
+		Bytes: float64(n*l.In*k.Weight.Size() + l.Rows*l.In*k.Act.Size() + 4*l.Rows*n),
+		Flops: 2 * float64(l.Rows) * float64(n) * float64(l.In),
+	}
+}

@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"unsafe"
+
+	"loquetier/engine/vk"
+)
+
+// Tiles is the step's list of shrink tiles: runs of rows of one adapter, cut
+// to the tuning's ShrinkRows. Rows of the base are in none.
+type Tiles struct {
+	List  vk.Range // [Count] of (first row, rows, slot) int32
+	Count int
+}
+
+// Shrink is V = scale * X . A^T for the rows of the tiles.
+type Shrink struct {
+	Product
+	Tiles
+	X       vk.Range   // [Rows, In] in the activation type
+	V       vk.Range   // [Rows, parts, Stride] float32
+	Reads   []vk.Range // the slot table and the adapters' memory
+	Rows    int
+	Stride  int // a multiple of 4, at least MaxRank
+	MaxRank int // largest padded rank among the adapters
+}
+
+type shrinkPush struct {
+	x, parts, v, tiles                      uint64
+	k, count, vStride, tileCount, blocks, _ uint32
+}
+
+const _ = vk.MaxPush - unsafe.Sizeof(shrinkPush{})
+
+// Shrink records the op.
+func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
+	if err := firstError(s.check("shrink"), require("shrink", field{"X", s.X, s.Rows * s.In * k.Act.Size()})); err != nil {
+		return err
+	}
+	t := k.Tuning
+	p, err := k.pipeline("shrink"+variant(k.Act), t.ShrinkWorkgroup, t.ShrinkRows, t.ShrinkRanks, bit(t.ShrinkSplitK))
+	if err != nil {
+		return err
+	}
+	blocks := k.rankBlocks(s.MaxRank)
+	push := shrinkPush{
+		x: s.X.Address, parts: s.Table.Address, v: s.V.Address, tiles: s.List.Address,
+		k: uint32(s.In), count: uint32(len(s.Outs)), vStride: uint32(s.Stride), tileCount: uint32(s.Count), blocks: uint32(blocks),
+	}
+	rec.Dispatch(vk.Dispatch{
+		Pipeline: p, Push: vk.Push(&push), Groups: grid(s.Count * len(s.Outs) * blocks),
+		Reads: append([]vk.Range{s.X, s.Table, s.List}, s.Reads...), Writes: []vk.Range{s.V},
+		Work: vk.Work{Flops: 2 * float64(s.Rows*len(s.Outs)*s.MaxRank) * float64(s.In)},
+	})
+	return nil
+}
+
+// rankBlocks is the number of workgroups that cover the largest rank.
+func (k *Kernels) rankBlocks(maxRank int) int {
+	each := int(k.Tuning.ShrinkWorkgroup)
+	if k.Tuning.ShrinkSplitK {
+		each = int(k.Tuning.ShrinkRanks)
+	}
+	return ceil(maxRank, each)
+}
+
+func (s Shrink) check(op string) error {
+	return firstError(
+		quads(op, s.In, s.Stride, s.MaxRank), positive(op, s.Rows, s.Count, s.Stride-s.MaxRank+1),
+		require(op,
+			field{"Table", s.Table, len(s.Outs) * partBytes},
+			field{"List", s.List, 12 * s.Count},
+			field{"V", s.V, 4 * s.Rows * len(s.Outs) * s.Stride}))
+}
+
+// firstError is the first that is not nil.
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package vk
+
+/*
+#include "native.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	vulkan "github.com/vulkan-go/vulkan"
+)
+
+// MaxPush is the largest push constant block in bytes: Vulkan's portable minimum.
+const MaxPush = 128
+
+// Device is an open device with one compute queue. Its methods are not safe
+// for concurrent use.
+type Device struct {
+	Info Info
+
+	handle   vulkan.Device
+	calls    C.lq_calls
+	queue    vulkan.Queue
+	layout   vulkan.PipelineLayout
+	cache    vulkan.PipelineCache
+	caching  cacheFile
+	pool     vulkan.CommandPool
+	commands vulkan.CommandBuffer
+	fence    vulkan.Fence
+	queries  vulkan.QueryPool
+	memory   *memory
+	pipes    map[*Pipeline]bool
+	undo     []func() // what Close runs, last first
+}
+
+// OpenDevice opens a device for compute. Close must be called before the
+// instance is closed.
+func (in *Instance) OpenDevice(info Info) (d *Device, err error) {
+	if err := info.Baseline(); err != nil {
+		return nil, err
+	}
+	d = &Device{Info: info, pipes: map[*Pipeline]bool{}}
+	defer func() {
+		if err != nil {
+			d.destroy()
+		}
+	}()
+	family, err := computeFamily(info.handle)
+	if err != nil {
+		return nil, fmt.Errorf("open device %s: %w", info.Name, err)
+	}
+	for _, step := range []func() error{
+		func() error { return d.create(in, family) },
+		d.createLayout, d.createCache,
+		func() error { return d.createCommands(family) },
+		d.createQueries,
+	} {
+		if err := step(); err != nil {
+			return nil, fmt.Errorf("open device %s: %w", info.Name, err)
+		}
+	}
+	d.memory = newMemory(d)
+	return d, nil
+}
+
+// computeFamily prefers a queue family without graphics: on desktop GPUs it
+// runs beside the desktop's own work.
+func computeFamily(h vulkan.PhysicalDevice) (uint32, error) {
+	var n uint32
+	vulkan.GetPhysicalDeviceQueueFamilyProperties(h, &n, nil)
+	families := make([]vulkan.QueueFamilyProperties, n)
+	vulkan.GetPhysicalDeviceQueueFamilyProperties(h, &n, families)
+	found := -1
+	for i := range families {
+		families[i].Deref()
+		flags := families[i].QueueFlags
+		if flags&vulkan.QueueFlags(vulkan.QueueComputeBit) == 0 {
+			continue
+		}
+		if flags&vulkan.QueueFlags(vulkan.QueueGraphicsBit) == 0 {
+			return uint32(i), nil
+		}
+		if found < 0 {
+			found = i
+		}
+	}
+	if found < 0 {
+		return 0, errors.New("has no compute queue")
+	}
+	return uint32(found), nil
+}
+
+func (d *Device) create(in *Instance, family uint32) error {
+	chain := C.lq_feature_chain(&d.Info.abilities)
+	defer C.lq_free_chain(chain)
+	info := vulkan.DeviceCreateInfo{
+		SType: vulkan.StructureTypeDeviceCreateInfo, PNext: chain,
+		QueueCreateInfoCount: 1,
+		PQueueCreateInfos: []vulkan.DeviceQueueCreateInfo{{
+			SType:            vulkan.StructureTypeDeviceQueueCreateInfo,
+			QueueFamilyIndex: family, QueueCount: 1, PQueuePriorities: []float32{1},
+		}},
+	}
+	var err error
+	d.handle, err = created("vkCreateDevice", func(h *vulkan.Device) vulkan.Result {
+		return vulkan.CreateDevice(d.Info.handle, &info, nil, h)
+	})
+	if err != nil {
+		return err
+	}
+	d.undo = append(d.undo, func() { vulkan.DestroyDevice(d.handle, nil) })
+	if missing := C.lq_load_calls(in.proc, unsafe.Pointer(in.handle), unsafe.Pointer(d.handle), &d.calls); missing != nil {
+		return fmt.Errorf("the driver lacks %s", C.GoString(missing))
+	}
+	d.queue, err = created("vkGetDeviceQueue", func(q *vulkan.Queue) vulkan.Result {
+		vulkan.GetDeviceQueue(d.handle, family, 0, q)
+		return vulkan.Success
+	})
+	return err
+}
+
+// createLayout makes the one layout of all pipelines: push constants, no sets.
+func (d *Device) createLayout() error {
+	info := vulkan.PipelineLayoutCreateInfo{
+		SType: vulkan.StructureTypePipelineLayoutCreateInfo, PushConstantRangeCount: 1,
+		PPushConstantRanges: []vulkan.PushConstantRange{{
+			StageFlags: vulkan.ShaderStageFlags(vulkan.ShaderStageComputeBit), Size: MaxPush,
+		}},
+	}
+	var err error
+	d.layout, err = created("vkCreatePipelineLayout", func(h *vulkan.PipelineLayout) vulkan.Result {
+		return vulkan.CreatePipelineLayout(d.handle, &info, nil, h)
+	})
+	if err != nil {
+		return err
+	}
+	d.undo = append(d.undo, func() { vulkan.DestroyPipelineLayout(d.handle, d.layout, nil) })
+	return nil
+}
+
+func (d *Device) createCommands(family uint32) error {
+	info := vulkan.CommandPoolCreateInfo{
+		SType: vulkan.StructureTypeCommandPoolCreateInfo, QueueFamilyIndex: family,
+		Flags: vulkan.CommandPoolCreateFlags(vulkan.CommandPoolCreateResetCommandBufferBit),
+	}
+	var err error
+	d.pool, err = created("vkCreateCommandPool", func(h *vulkan.CommandPool) vulkan.Result {
+		return vulkan.CreateCommandPool(d.handle, &info, nil, h)
+	})
+	if err != nil {
+		return err
+	}
+	d.undo = append(d.undo, func() { vulkan.DestroyCommandPool(d.handle, d.pool, nil) })
+	buffers := make([]vulkan.CommandBuffer, 1)
+	code := vulkan.AllocateCommandBuffers(d.handle, &vulkan.CommandBufferAllocateInfo{
+		SType: vulkan.StructureTypeCommandBufferAllocateInfo, CommandPool: d.pool,
+		Level: vulkan.CommandBufferLevelPrimary, CommandBufferCount: 1,
+	}, buffers)
+	if err := check("vkAllocateCommandBuffers", code); err != nil {
+		return err
+	}
+	d.commands = buffers[0]
+	d.fence, err = created("vkCreateFence", func(h *vulkan.Fence) vulkan.Result {
+		return vulkan.CreateFence(d.handle, &vulkan.FenceCreateInfo{SType: vulkan.StructureTypeFenceCreateInfo}, nil, h)
+	})
+	if err != nil {
+		return err
+	}
+	d.undo = append(d.undo, func() { vulkan.DestroyFence(d.handle, d.fence, nil) })
+	return nil
+}
+
+// maxQueries bounds the timestamps of one profiled step.
+const maxQueries = 4096
+
+func (d *Device) createQueries() error {
+	info := vulkan.QueryPoolCreateInfo{
+		SType: vulkan.StructureTypeQueryPoolCreateInfo, QueryType: vulkan.QueryTypeTimestamp, QueryCount: maxQueries,
+	}
+	var err error
+	d.queries, err = created("vkCreateQueryPool", func(h *vulkan.QueryPool) vulkan.Result {
+		return vulkan.CreateQueryPool(d.handle, &info, nil, h)
+	})
+	if err != nil {
+		return err
+	}
+	d.undo = append(d.undo, func() { vulkan.DestroyQueryPool(d.handle, d.queries, nil) })
+	return nil
+}
+
+// Close waits for the device, writes the pipeline cache and destroys
+// everything. It returns an error where buffers are still allocated (they are
+// freed all the same) or the cache could not be written.
+func (d *Device) Close() error {
+	vulkan.DeviceWaitIdle(d.handle)
+	var leaked error
+	if n := d.memory.live(); n > 0 {
+		leaked = fmt.Errorf("close device: %d buffers of %d bytes still allocated", n, d.memory.used)
+	}
+	saved := d.saveCache()
+	for p := range d.pipes {
+		p.destroy(d)
+	}
+	d.memory.destroy()
+	d.destroy()
+	return errors.Join(leaked, saved)
+}
+
+func (d *Device) destroy() {
+	for i := len(d.undo) - 1; i >= 0; i-- {
+		d.undo[i]()
+	}
+	d.undo = nil
+}

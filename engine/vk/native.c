@@ -1,0 +1,168 @@
+#include "native.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _WIN32
+#include <windows.h>
+#define LQ_CALL __stdcall
+#else
+#include <dlfcn.h>
+#define LQ_CALL
+#endif
+
+typedef void(LQ_CALL *lq_function)(void);
+typedef lq_function(LQ_CALL *lq_get_proc)(void *handle, const char *name);
+
+void *lq_open_library(void) {
+#ifdef _WIN32
+	HMODULE lib = LoadLibraryA("vulkan-1.dll");
+	return lib ? (void *)GetProcAddress(lib, "vkGetInstanceProcAddr") : NULL;
+#else
+	static const char *const names[] = {
+#ifdef __APPLE__
+		"libvulkan.1.dylib", "libvulkan.dylib", "libMoltenVK.dylib",
+#else
+		"libvulkan.so.1", "libvulkan.so",
+#endif
+	};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		void *lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+		if (lib) return dlsym(lib, "vkGetInstanceProcAddr");
+	}
+	return NULL;
+#endif
+}
+
+// Structures, by their numbers in the Vulkan registry.
+enum {
+	LQ_FEATURES2 = 1000059000,
+	LQ_PROPERTIES2 = 1000059001,
+	LQ_MEMORY_PROPERTIES2 = 1000059006,
+	LQ_FLOAT16_INT8 = 1000082000,
+	LQ_STORAGE16 = 1000083000,
+	LQ_SUBGROUP_PROPERTIES = 1000094000,
+	LQ_BFLOAT16 = 1000141000,
+	LQ_MAINTENANCE3_PROPERTIES = 1000168000,
+	LQ_DRIVER_PROPERTIES = 1000196000,
+	LQ_MEMORY_BUDGET = 1000237000,
+	LQ_BUFFER_ADDRESS_INFO = 1000244001,
+	LQ_BUFFER_DEVICE_ADDRESS = 1000257000,
+	LQ_COOPERATIVE_MATRIX = 1000506000,
+	LQ_COOPERATIVE_MATRIX2 = 1000593000,
+};
+
+typedef struct {
+	uint32_t type;
+	void *next;
+	uint32_t value[8];
+} feature;
+
+typedef struct {
+	uint32_t type;
+	void *next;
+	uint64_t core[160]; // room for any of the 1.0 structures
+} query2;
+
+static void chain(void **tail, void *item) {
+	((feature *)item)->next = *tail;
+	*tail = item;
+}
+
+static void query_properties(lq_get_proc get, void *instance, void *physical, lq_abilities *out) {
+	typedef void(LQ_CALL * fn)(void *, void *);
+	fn properties2 = (fn)get(instance, "vkGetPhysicalDeviceProperties2");
+	struct { uint32_t type; void *next; uint32_t size, stages, operations, quad; } subgroup = {LQ_SUBGROUP_PROPERTIES};
+	struct { uint32_t type; void *next; uint32_t sets; uint64_t allocation; } maintenance = {LQ_MAINTENANCE3_PROPERTIES};
+	struct { uint32_t type; void *next; uint32_t id; char name[256], info[256]; uint8_t conformance[4]; } driver = {LQ_DRIVER_PROPERTIES};
+	query2 q = {LQ_PROPERTIES2};
+	chain(&q.next, &subgroup);
+	chain(&q.next, &maintenance);
+	chain(&q.next, &driver);
+	properties2(physical, &q);
+	out->subgroup_size = subgroup.size;
+	out->subgroup_operations = subgroup.operations;
+	out->max_allocation = maintenance.allocation;
+	memcpy(out->driver_name, driver.name, sizeof driver.name);
+	memcpy(out->driver_info, driver.info, sizeof driver.info);
+}
+
+static void query_budget(lq_get_proc get, void *instance, void *physical, lq_abilities *out) {
+	typedef void(LQ_CALL * fn)(void *, void *);
+	fn memory2 = (fn)get(instance, "vkGetPhysicalDeviceMemoryProperties2");
+	struct { uint32_t type; void *next; uint64_t budget[16], usage[16]; } budget = {LQ_MEMORY_BUDGET};
+	query2 q = {LQ_MEMORY_PROPERTIES2};
+	chain(&q.next, &budget);
+	memory2(physical, &q);
+	for (int i = 0; i < 16; i++)
+		out->heap_budget[i] = budget.budget[i] > budget.usage[i] ? budget.budget[i] - budget.usage[i] : 0;
+}
+
+int lq_query(void *gipa, void *instance, void *physical, const lq_extensions *ext, lq_abilities *out) {
+	typedef void(LQ_CALL * fn)(void *, void *);
+	lq_get_proc get = (lq_get_proc)gipa;
+	fn features2 = (fn)get(instance, "vkGetPhysicalDeviceFeatures2");
+	if (!features2) return -1;
+	memset(out, 0, sizeof *out);
+	query_properties(get, instance, physical, out);
+	if (ext->memory_budget) query_budget(get, instance, physical, out);
+
+	feature address = {LQ_BUFFER_DEVICE_ADDRESS}, half = {LQ_FLOAT16_INT8}, storage = {LQ_STORAGE16};
+	feature matrix = {LQ_COOPERATIVE_MATRIX}, matrix2 = {LQ_COOPERATIVE_MATRIX2}, brain = {LQ_BFLOAT16};
+	query2 q = {LQ_FEATURES2};
+	chain(&q.next, &address);
+	chain(&q.next, &half);
+	chain(&q.next, &storage);
+	if (ext->cooperative_matrix) chain(&q.next, &matrix);
+	if (ext->cooperative_matrix2) chain(&q.next, &matrix2);
+	if (ext->bfloat16) chain(&q.next, &brain);
+	features2(physical, &q);
+	out->buffer_device_address = address.value[0];
+	out->float16 = half.value[0];
+	out->storage16 = storage.value[0];
+	out->cooperative_matrix = matrix.value[0];
+	out->cooperative_matrix2 = matrix2.value[0];
+	out->bfloat16 = brain.value[0];
+	return 0;
+}
+
+void *lq_feature_chain(const lq_abilities *have) {
+	feature *address = calloc(1, sizeof *address);
+	if (!address) return NULL;
+	address->type = LQ_BUFFER_DEVICE_ADDRESS;
+	address->value[0] = have->buffer_device_address;
+	return address;
+}
+
+void lq_free_chain(void *chain) {
+	while (chain) {
+		void *next = ((feature *)chain)->next;
+		free(chain);
+		chain = next;
+	}
+}
+
+const char *lq_load_calls(void *gipa, void *instance, void *device, lq_calls *out) {
+	lq_get_proc instance_proc = (lq_get_proc)gipa;
+	lq_get_proc get = (lq_get_proc)instance_proc(instance, "vkGetDeviceProcAddr");
+	if (!get) return "vkGetDeviceProcAddr";
+	struct { void **to; const char *name; } table[] = {
+		{&out->begin, "vkBeginCommandBuffer"}, {&out->end, "vkEndCommandBuffer"},
+		{&out->bind, "vkCmdBindPipeline"}, {&out->push, "vkCmdPushConstants"},
+		{&out->dispatch, "vkCmdDispatch"}, {&out->barrier, "vkCmdPipelineBarrier"},
+		{&out->copy, "vkCmdCopyBuffer"}, {&out->fill, "vkCmdFillBuffer"},
+		{&out->stamp, "vkCmdWriteTimestamp"}, {&out->reset_queries, "vkCmdResetQueryPool"},
+		{&out->submit, "vkQueueSubmit"}, {&out->wait, "vkWaitForFences"},
+		{&out->reset_fences, "vkResetFences"}, {&out->address, "vkGetBufferDeviceAddress"},
+	};
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+		*table[i].to = (void *)get(device, table[i].name);
+		if (!*table[i].to) return table[i].name;
+	}
+	return NULL;
+}
+
+uint64_t lq_buffer_address(const lq_calls *calls, void *device, uint64_t buffer) {
+	struct { uint32_t type; const void *next; uint64_t buffer; } info = {LQ_BUFFER_ADDRESS_INFO, NULL, buffer};
+	return ((uint64_t(LQ_CALL *)(void *, const void *))calls->address)(device, &info);
+}

@@ -1,0 +1,69 @@
+// What the Go binding's Vulkan 1.1 headers lack: a loader that finds the
+// runtime library by its real names, newer feature and property structures,
+// device addresses, and a loop that replays a recorded step.
+#ifndef LOQUETIER_NATIVE_H
+#define LOQUETIER_NATIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// A physical device's abilities, gathered from several property and feature structures.
+typedef struct {
+	uint32_t buffer_device_address;
+	uint32_t float16;
+	uint32_t storage16;
+	uint32_t cooperative_matrix;
+	uint32_t cooperative_matrix2;
+	uint32_t bfloat16;
+	uint32_t subgroup_size;
+	uint32_t subgroup_operations;
+	uint64_t max_allocation;
+	uint64_t heap_budget[16]; // 0 where the driver does not tell
+	char driver_name[256];
+	char driver_info[256];
+} lq_abilities;
+
+// Optional device extensions whose structures may be chained into a query.
+typedef struct {
+	uint32_t memory_budget;
+	uint32_t cooperative_matrix;
+	uint32_t cooperative_matrix2;
+	uint32_t bfloat16;
+} lq_extensions;
+
+// lq_open_library returns vkGetInstanceProcAddr of the first library that
+// opens, or NULL.
+void *lq_open_library(void);
+
+// lq_query fills out for a physical device; returns 0, or -1 where the
+// instance lacks the Vulkan 1.1 queries.
+int lq_query(void *get_instance_proc_addr, void *instance, void *physical, const lq_extensions *ext, lq_abilities *out);
+
+// lq_feature_chain allocates the pNext chain that requests the features of
+// a device; freed with lq_free_chain.
+void *lq_feature_chain(const lq_abilities *have);
+void lq_free_chain(void *chain);
+
+// The device-level entry points used in every step.
+typedef struct {
+	void *begin, *end, *bind, *push, *dispatch, *barrier, *copy, *fill, *stamp, *reset_queries;
+	void *submit, *wait, *reset_fences, *address;
+} lq_calls;
+
+// lq_load_calls returns NULL, or the name of the entry point that is missing.
+const char *lq_load_calls(void *get_instance_proc_addr, void *instance, void *device, lq_calls *out);
+
+uint64_t lq_buffer_address(const lq_calls *calls, void *device, uint64_t buffer);
+
+enum { LQ_BIND = 1, LQ_PUSH, LQ_DISPATCH, LQ_BARRIER, LQ_COPY, LQ_FILL, LQ_STAMP };
+
+// lq_record records a command list (see recorder.go for its form) into a
+// command buffer. Returns a VkResult.
+int lq_record(const lq_calls *calls, void *command_buffer, uint64_t layout, uint64_t query_pool, uint32_t queries,
+              const uint64_t *words, size_t count);
+
+// lq_submit submits a recorded command buffer and waits for its fence.
+// Returns a VkResult.
+int lq_submit(const lq_calls *calls, void *device, void *queue, void *command_buffer, uint64_t fence);
+
+#endif

@@ -1,0 +1,82 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+// RMSNorm, y = x * g / sqrt(mean(x^2) + eps), and in the same dispatch the SMLM
+// shrink of the normed rows: V = scale * y . A^T. Both read the residual stream,
+// neither waits for the other: workgroups below `rows` norm a row each, the
+// others shrink a tile as in shrink.comp, from x * g and the rows' own sums of squares.
+#include "storage.glsl"
+#include "smlm.glsl"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint TM = 8;
+layout(constant_id = 2) const uint RANKS = 1;
+layout(constant_id = 3) const uint SPLIT_K = 0;
+const uint WG = gl_WorkGroupSize.x;
+
+layout(push_constant) uniform Push {
+    F32 x;        // [., k] the residual stream
+    F32 g;        // [k]
+    ACT y;        // [rows, k]
+    Ints list;    // [rows] which row of x each row of y is; null: its own
+    Parts parts;  // [count]
+    Floats v;     // [rows, count, v_stride]
+    Ints tiles;   // [tile_count] of (first row, rows, slot)
+    uint rows, k;
+    float eps;
+    uint count, v_stride, tile_count, blocks;
+};
+
+shared float scratch[WG];
+shared float inverse[TM]; // 1/rms of a tile's rows
+uint tile_row;            // first row of the tile this workgroup shrinks
+
+float sum_of_lanes(float s) {
+    const uint lane = gl_LocalInvocationID.x;
+    barrier();
+    scratch[lane] = s;
+    for (uint h = WG / 2; h > 0; h /= 2) {
+        barrier();
+        if (lane < h) scratch[lane] += scratch[lane + h];
+    }
+    barrier();
+    return scratch[0];
+}
+
+float inverse_rms(uint row) {
+    float s = 0;
+    for (uint i = gl_LocalInvocationID.x * 4; i < k; i += WG * 4) {
+        vec4 a = load_f32(x, row * k + i);
+        s += dot(a, a);
+    }
+    return inversesqrt(sum_of_lanes(s) / float(k) + eps);
+}
+
+vec4 load_x(uint row, uint kk) { return load_f32(x, row * k + kk) * load_f32(g, kk); }
+float row_scale(uint row) { return inverse[row - tile_row]; }
+
+#include "shrink.glsl"
+
+void norm(uint row) {
+    uint from = IS_NULL(list) ? row : uint(list.v[row]);
+    float r = inverse_rms(from);
+    for (uint i = gl_LocalInvocationID.x * 4; i < k; i += WG * 4)
+        store_act(y, row * k + i, load_f32(x, from * k + i) * r * load_f32(g, i));
+}
+
+void main() {
+    uint job = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    if (job < rows) {
+        norm(job);
+        return;
+    }
+    job -= rows;
+    if (job >= tile_count * count * blocks) return;
+    Tile t = shrink_tile(job / (count * blocks));
+    tile_row = t.row;
+    for (uint i = 0; i < t.rows; i++) {
+        float r = inverse_rms(t.row + i);
+        if (gl_LocalInvocationID.x == 0) inverse[i] = r;
+    }
+    barrier();
+    shrink(job / (count * blocks), job / blocks % count, job % blocks);
+}

@@ -1,0 +1,32 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+// SMLM shrink: V = scale * X . A^T, segmented by adapter, for up to three
+// modules that share X. One workgroup for each (tile of rows, part, block of
+// ranks); blocks beyond an adapter's own rank leave at once.
+#include "storage.glsl"
+#include "smlm.glsl"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint TM = 8;
+layout(constant_id = 2) const uint RANKS = 1;
+layout(constant_id = 3) const uint SPLIT_K = 0;
+const uint WG = gl_WorkGroupSize.x;
+
+layout(push_constant) uniform Push {
+    ACT x;        // [rows, k]
+    Parts parts;  // [count]
+    Floats v;     // [rows, count, v_stride]
+    Ints tiles;   // [tile_count] of (first row, rows, slot)
+    uint k, count, v_stride, tile_count, blocks;
+};
+
+vec4 load_x(uint row, uint kk) { return load_act(x, row * k + kk); }
+float row_scale(uint row) { return 1.0; }
+
+#include "shrink.glsl"
+
+void main() {
+    uint job = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    if (job >= tile_count * count * blocks) return;
+    shrink(job / (count * blocks), job / blocks % count, job % blocks);
+}

@@ -1,0 +1,50 @@
+// V = scale * X . A^T for the rows of one tile: up to TM consecutive rows of
+// one adapter, so that A is read once for all of them. Included by the kernels
+// that know how to load X: load_x(row, k) gives four inputs.
+//
+// Lanes over ranks (SPLIT_K = 0): a lane computes one rank for all rows, RANKS is
+// 1. Lanes over K (SPLIT_K = 1): the workgroup computes RANKS ranks.
+shared float partial[SPLIT_K == 1 ? WG * TM * RANKS : 1];
+float acc[TM * RANKS];
+
+struct Tile { uint row, rows; int slot; };
+
+Tile shrink_tile(uint i) { return Tile(tiles.v[3 * i], tiles.v[3 * i + 1], tiles.v[3 * i + 2]); }
+
+void shrink_sums(Slot s, Tile t, uint r0, uint first, uint step) {
+    for (uint j = 0; j < TM * RANKS; j++) acc[j] = 0;
+    for (uint kk = first; kk < k; kk += step) {
+        vec4 a[RANKS];
+        for (uint c = 0; c < RANKS; c++) a[c] = load_act(s.a, min(r0 + c, s.rank - 1) * k + kk);
+        for (uint i = 0; i < TM; i++) {
+            vec4 xk = load_x(t.row + min(i, t.rows - 1), kk);
+            for (uint c = 0; c < RANKS; c++) acc[i * RANKS + c] += dot(xk, a[c]);
+        }
+    }
+}
+
+void shrink_store(Slot s, Tile t, uint p, uint i, uint r, float sum) {
+    if (i < t.rows && r < s.rank) Floats(v).v[((t.row + i) * count + p) * v_stride + r] = s.scale * row_scale(t.row + i) * sum;
+}
+
+void shrink(uint tile, uint p, uint block) {
+    const uint lane = gl_LocalInvocationID.x;
+    Tile t = shrink_tile(tile);
+    Slot s = parts.v[p].slots.v[t.slot];
+    uint r0 = block * (SPLIT_K == 1 ? RANKS : WG);
+    if (IS_NULL(s.a) || r0 >= s.rank) return; // the same for the whole workgroup
+    if (SPLIT_K == 0) {
+        shrink_sums(s, t, r0 + lane, 0, 4);
+        for (uint i = 0; i < TM; i++) shrink_store(s, t, p, i, r0 + lane, acc[i]);
+        return;
+    }
+    shrink_sums(s, t, r0, lane * 4, WG * 4);
+    for (uint j = 0; j < TM * RANKS; j++) partial[j * WG + lane] = acc[j];
+    for (uint h = WG / 2; h > 0; h /= 2) {
+        barrier();
+        if (lane < h)
+            for (uint j = 0; j < TM * RANKS; j++) partial[j * WG + lane] += partial[j * WG + lane + h];
+    }
+    barrier();
+    for (uint j = lane; j < TM * RANKS; j += WG) shrink_store(s, t, p, j / RANKS, r0 + j % RANKS, partial[j * WG]);
+}

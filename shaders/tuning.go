@@ -1,0 +1,91 @@
+package shaders
+
+import "fmt"
+
+// A Tuning is one row of the table of tile and workgroup sizes: how the same
+// kernels are shaped for one sort of device. All sizes are specialization constants.
+type Tuning struct {
+	Name string
+
+	// Tile shapes of the linear product by number of rows: the first whose
+	// MaxRows is at least the rows of the step; the last one's is 0, for any.
+	Linear []Tile
+
+	ShrinkWorkgroup  uint32 // invocations, for shrink and for norm, which holds a shrink
+	ShrinkRows       uint32 // rows of a tile
+	ShrinkRanks      uint32 // ranks a workgroup computes with SplitK; else 1
+	ShrinkSplitK     bool   // lanes over K instead of over ranks
+	PrefillWorkgroup uint32
+	PrefillLanes     uint32 // invocations that share a query; more than 1 needs subgroup shuffles
+	DecodeWorkgroup  uint32
+	DecodeChunk      int // keys that make a split of a long context worth its merge
+	DecodeGroups     int // workgroups that keep the device busy
+	SampleWorkgroup  uint32
+	MapWorkgroup     uint32 // embed, rope
+	DoraWorkgroup    uint32
+}
+
+// Tile is a shape of the linear kernel.
+type Tile struct {
+	MaxRows   int
+	Workgroup uint32
+	Rows      uint32 // TM
+	Columns   uint32 // TN, a multiple of 4
+	SplitK    bool   // lanes over K
+}
+
+// Tunings is the table. "software": lavapipe, where a workgroup of one vector
+// width, tiles in registers and loads shared by all lanes are fast, and
+// anything shared between invocations is slow. "gpu": everything else.
+func Tunings() []Tuning {
+	return []Tuning{
+		{
+			Name: "software",
+			Linear: []Tile{
+				{MaxRows: 1, Workgroup: 8, Rows: 1, Columns: 4},
+				{MaxRows: 2, Workgroup: 8, Rows: 2, Columns: 4},
+				{MaxRows: 4, Workgroup: 8, Rows: 4, Columns: 4},
+				{Workgroup: 8, Rows: 8, Columns: 4},
+			},
+			ShrinkWorkgroup: 8, ShrinkRows: 8, ShrinkRanks: 1,
+			PrefillWorkgroup: 8, PrefillLanes: 1,
+			DecodeWorkgroup: 8, DecodeChunk: 256, DecodeGroups: 4,
+			SampleWorkgroup: 8, MapWorkgroup: 8, DoraWorkgroup: 8,
+		},
+		{
+			Name: "gpu",
+			Linear: []Tile{
+				{MaxRows: 1, Workgroup: 128, Rows: 1, Columns: 4, SplitK: true},
+				{MaxRows: 4, Workgroup: 128, Rows: 4, Columns: 4, SplitK: true},
+				{MaxRows: 8, Workgroup: 64, Rows: 8, Columns: 4, SplitK: true},
+				{Workgroup: 64, Rows: 8, Columns: 4},
+			},
+			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true,
+			PrefillWorkgroup: 128, PrefillLanes: 4,
+			DecodeWorkgroup: 128, DecodeChunk: 256, DecodeGroups: 256,
+			SampleWorkgroup: 256, MapWorkgroup: 64, DoraWorkgroup: 128,
+		},
+	}
+}
+
+// TuningNamed finds a row of the table.
+func TuningNamed(name string) (Tuning, error) {
+	known := []string{}
+	for _, t := range Tunings() {
+		if t.Name == name {
+			return t, nil
+		}
+		known = append(known, t.Name)
+	}
+	return Tuning{}, fmt.Errorf("kernel family %q: known are %v", name, known)
+}
+
+// TileFor picks the tile shape for a number of rows.
+func (t Tuning) TileFor(rows int) Tile {
+	for _, tile := range t.Linear {
+		if rows <= tile.MaxRows {
+			return tile
+		}
+	}
+	return t.Linear[len(t.Linear)-1]
+}
