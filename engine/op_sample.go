@@ -48,11 +48,13 @@ type samplePush struct {
 
 const _ = vk.MaxPush - unsafe.Sizeof(samplePush{})
 
+const sampleRowBytes = int(unsafe.Sizeof(SampleRow{}))
+
 // Sample records the op.
 func (k *Kernels) Sample(rec *vk.Recorder, s Sample) error {
 	if err := firstError(positive("sample", s.Rows, s.LogitsRows, s.Vocab, s.Stride), require("sample",
 		field{"Logits", s.Logits, 4 * s.LogitsRows * s.Vocab},
-		field{"Params", s.Params, int(unsafe.Sizeof(SampleRow{})) * s.Rows},
+		field{"Params", s.Params, sampleRowBytes * s.Rows},
 		field{"IDs", s.IDs, 4 * s.Rows * s.Stride}, field{"Logs", s.Logs, 4 * s.Rows * s.Stride})); err != nil {
 		return err
 	}

@@ -42,6 +42,9 @@ float sum_of_lanes(float s) {
     return scratch[0];
 }
 
+// source is the row of x behind a row of y.
+uint source(uint row) { return IS_NULL(list) ? row : uint(list.v[row]); }
+
 float inverse_rms(uint row) {
     float s = 0;
     for (uint i = gl_LocalInvocationID.x * 4; i < k; i += WG * 4) {
@@ -51,13 +54,13 @@ float inverse_rms(uint row) {
     return inversesqrt(sum_of_lanes(s) / float(k) + eps);
 }
 
-vec4 load_x(uint row, uint kk) { return load_f32(x, row * k + kk) * load_f32(g, kk); }
+vec4 load_x(uint row, uint kk) { return load_f32(x, source(row) * k + kk) * load_f32(g, kk); }
 float row_scale(uint row) { return inverse[row - tile_row]; }
 
 #include "shrink.glsl"
 
 void norm(uint row) {
-    uint from = IS_NULL(list) ? row : uint(list.v[row]);
+    uint from = source(row);
     float r = inverse_rms(from);
     for (uint i = gl_LocalInvocationID.x * 4; i < k; i += WG * 4)
         store_act(y, row * k + i, load_f32(x, from * k + i) * r * load_f32(g, i));
@@ -74,7 +77,7 @@ void main() {
     Tile t = shrink_tile(job / (count * blocks));
     tile_row = t.row;
     for (uint i = 0; i < t.rows; i++) {
-        float r = inverse_rms(t.row + i);
+        float r = inverse_rms(source(t.row + i));
         if (gl_LocalInvocationID.x == 0) inverse[i] = r;
     }
     barrier();

@@ -113,6 +113,7 @@ void apply_edits(Row r, uint at) {
     }
     memoryBarrierBuffer();
     barrier();
+    memoryBarrierBuffer();
 }
 
 // raw_logit is a token's logit before the edits.
@@ -160,8 +161,11 @@ float threshold_of(Row r, uint at, float top, float inverse_t) {
     return t;
 }
 
-// Philox 4x32-10 (Salmon et al. 2011), first word, as a number in (0, 1).
-float uniform_draw(Row r, uint token) {
+// exponential variate of a token, -log(1 - u), where u in (0, 1) is the first
+// word of Philox 4x32-10 (Salmon et al. 2011). Small variates win the draw, so
+// they are the ones that must be exact: u keeps its precision near 0, and there a
+// series stands in for log, which devices may give to no more than 2^-21 near 1.
+float exponential(Row r, uint token) {
     uvec4 c = uvec4(token, r.step, 0, 0);
     uvec2 key = uvec2(r.seed_low, r.seed_high);
     for (uint i = 0; i < 10; i++) {
@@ -171,7 +175,8 @@ float uniform_draw(Row r, uint token) {
         c = uvec4(high1 ^ c.y ^ key.x, low1, high0 ^ c.w ^ key.y, low0);
         key += uvec2(0x9E3779B9u, 0xBB67AE85u);
     }
-    return (float(c.x >> 8) + 0.5) / 16777216.0;
+    float u = min((float(c.x) + 0.5) / 4294967296.0, 0.99999994); // 1 would give infinity
+    return u < 0.01 ? u * (1 + u * (0.5 + u * (1.0 / 3 + u * 0.25))) : -log(1 - u);
 }
 
 uint draw(Row r, uint at) {
@@ -184,7 +189,7 @@ uint draw(Row r, uint at) {
     for (uint i = gl_LocalInvocationID.x; i < vocab; i += WG) {
         float l = logits.v[at + i];
         if (l < threshold) continue;
-        float x = (l - top) * inverse_t - log(-log(uniform_draw(r, i)));
+        float x = (l - top) * inverse_t - log(exponential(r, i));
         if (x > mine) {
             mine = x;
             mine_id = i;

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"loquetier/engine"
 	"loquetier/engine/weights"
 )
 
@@ -19,52 +20,6 @@ const (
 	peftConfigFile = "adapter_config.json"
 	peftModelFile  = "adapter_model.safetensors"
 )
-
-// A ModuleKind is one of the seven linear modules of a layer that an adapter can
-// change.
-type ModuleKind uint8
-
-const (
-	QProj ModuleKind = iota
-	KProj
-	VProj
-	OProj
-	GateProj
-	UpProj
-	DownProj
-
-	ModuleKinds = 7 // how many there are
-)
-
-// path is the module's name within its layer.
-func (k ModuleKind) path() string {
-	return [ModuleKinds]string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-		"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}[k]
-}
-
-// String is the module's short name, such as q_proj.
-func (k ModuleKind) String() string {
-	_, name, _ := strings.Cut(k.path(), ".")
-	return name
-}
-
-// Dims is the size of the module's matrix in a base: W is [out, in].
-func (k ModuleKind) Dims(base weights.Config) (out, in int) {
-	attention := base.Heads * base.HeadDim
-	switch k {
-	case QProj:
-		return attention, base.HiddenSize
-	case KProj, VProj:
-		return base.KVHeads * base.HeadDim, base.HiddenSize
-	case OProj:
-		return base.HiddenSize, attention
-	case GateProj, UpProj:
-		return base.IntermediateSize, base.HiddenSize
-	case DownProj:
-		return base.HiddenSize, base.IntermediateSize
-	}
-	panic(fmt.Sprintf("BUG: module kind %d", k))
-}
 
 // An Adapter is a LoRA adapter as its files give it. The tensors are views into
 // the folder it was read from.
@@ -85,7 +40,7 @@ type Adapter struct {
 // to which the base's bias is added, if it has one.
 type Module struct {
 	Layer     int
-	Kind      ModuleKind
+	Kind      engine.Module
 	Rank      int
 	Alpha     float64
 	Scale     float64
@@ -97,8 +52,8 @@ type Module struct {
 // name is the module's name in the base, which a PEFT configuration refers to.
 func (m Module) name() string { return moduleName(m.Layer, m.Kind) }
 
-func moduleName(layer int, kind ModuleKind) string {
-	return "model.layers." + strconv.Itoa(layer) + "." + kind.path()
+func moduleName(layer int, kind engine.Module) string {
+	return "model.layers." + strconv.Itoa(layer) + "." + kind.Path()
 }
 
 // ReadPEFT reads an adapter in the layout of the PEFT library and checks it
@@ -144,7 +99,7 @@ func ReadPEFT(folder weights.Folder, base weights.Config) (*Adapter, error) {
 func gatherModules(tensors []weights.Tensor, base weights.Config) ([]Module, error) {
 	type key struct {
 		layer int
-		kind  ModuleKind
+		kind  engine.Module
 	}
 	found := map[key]*Module{}
 	for _, t := range tensors {
@@ -196,7 +151,7 @@ func (m *Module) set(part string, t weights.Tensor) bool {
 }
 
 // parseTensorName takes apart base_model.model.<module><part>.
-func parseTensorName(name string, base weights.Config) (layer int, kind ModuleKind, part string, err error) {
+func parseTensorName(name string, base weights.Config) (layer int, kind engine.Module, part string, err error) {
 	module, ok := strings.CutPrefix(name, "base_model.model.")
 	for _, part = range []string{partA, partB, partMagnitude, partMagnitude + ".weight"} {
 		path, found := strings.CutSuffix(module, part)
@@ -224,7 +179,7 @@ func isEmbedding(path []string) bool {
 	return slices.Contains(path, "embed_tokens") || slices.Contains(path, "lm_head")
 }
 
-func parseModuleName(path string, base weights.Config) (layer int, kind ModuleKind, err error) {
+func parseModuleName(path string, base weights.Config) (layer int, kind engine.Module, err error) {
 	if isEmbedding(strings.Split(path, ".")) {
 		return 0, 0, fmt.Errorf("adapters of embed_tokens and lm_head are not supported")
 	}
@@ -234,8 +189,8 @@ func parseModuleName(path string, base weights.Config) (layer int, kind ModuleKi
 	if !ok || err != nil || strconv.Itoa(layer) != number || layer < 0 {
 		return 0, 0, fmt.Errorf("no module %q in a base of family %s", path, base.Architecture)
 	}
-	for kind = range ModuleKind(ModuleKinds) {
-		if kind.path() != inner {
+	for kind = range engine.Module(engine.Modules) {
+		if kind.Path() != inner {
 			continue
 		}
 		if layer >= base.Layers {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"loquetier/engine"
 	"loquetier/engine/weights"
 )
 
@@ -198,7 +199,7 @@ func (c *peftConfig) wanted(name string, served map[string]bool, base weights.Co
 	one := &selector{names: []string{name}}
 	known := false
 	for layer := range base.Layers {
-		for kind := range ModuleKind(ModuleKinds) {
+		for kind := range engine.Module(engine.Modules) {
 			m := Module{Layer: layer, Kind: kind}
 			if _, ok, _ := one.match(m.name()); !ok {
 				continue

@@ -1,6 +1,10 @@
 package virtualmod
 
-import "slices"
+import (
+	"slices"
+
+	"loquetier/engine"
+)
 
 // Info is a summary of an adapter for people.
 type Info struct {
@@ -22,7 +26,7 @@ type Info struct {
 func (a *Adapter) Info() Info {
 	info := Info{Name: a.Name, Base: a.Base, Modules: len(a.Modules), RSLoRA: a.RSLoRA, DoRA: a.DoRA}
 	var layers []int
-	var kinds []ModuleKind
+	var kinds []engine.Module
 	for _, m := range a.Modules {
 		info.Ranks = insert(info.Ranks, m.Rank)
 		info.Alphas = insert(info.Alphas, m.Alpha)
@@ -43,7 +47,7 @@ func (a *Adapter) Info() Info {
 }
 
 // insert puts v into a sorted set.
-func insert[T int | float64 | ModuleKind](set []T, v T) []T {
+func insert[T int | float64 | engine.Module](set []T, v T) []T {
 	at, there := slices.BinarySearch(set, v)
 	if there {
 		return set

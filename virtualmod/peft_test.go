@@ -1,148 +1,22 @@
 package virtualmod
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"loquetier/engine"
 	"loquetier/engine/weights"
 )
-
-const golden = "../testdata/golden/tiny"
-
-func readConfig(t *testing.T, dir string) weights.Config {
-	c, err := weights.ReadConfig(weights.OpenFS(os.DirFS(dir), dir))
-	require.NoError(t, err)
-	return c
-}
-
-func readAdapter(t *testing.T, dir string, base weights.Config) *Adapter {
-	folder, err := weights.OpenDir(dir)
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, folder.Close()) })
-	a, err := ReadPEFT(folder, base)
-	require.NoError(t, err)
-	return a
-}
-
-func find(t *testing.T, a *Adapter, layer int, kind ModuleKind) Module {
-	i := slices.IndexFunc(a.Modules, func(m Module) bool { return m.Layer == layer && m.Kind == kind })
-	require.GreaterOrEqual(t, i, 0, "%v of layer %d", kind, layer)
-	return a.Modules[i]
-}
-
-var allKinds = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-
-// Every adapter beside the golden models, with what its maker gave it.
-func TestReadGoldenAdapters(t *testing.T) {
-	want := map[string]Info{
-		"adapters/qv-r8":         {Ranks: []int{8}, Alphas: []float64{16}, Scales: []float64{2}, Kinds: []string{"q_proj", "v_proj"}},
-		"adapters/all-r16":       {Ranks: []int{16}, Alphas: []float64{32}, Scales: []float64{2}, Kinds: allKinds},
-		"adapters/mlp-r4-rslora": {Ranks: []int{4}, Alphas: []float64{8}, Scales: []float64{4}, Kinds: []string{"gate_proj", "up_proj", "down_proj"}, RSLoRA: true},
-		"adapters/odd-r5":        {Ranks: []int{5}, Alphas: []float64{7}, Scales: []float64{1.4}, Kinds: []string{"k_proj", "o_proj", "down_proj"}},
-		"adapters/pattern":       {Ranks: []int{2, 8, 12}, Alphas: []float64{8, 24}, Scales: []float64{8. / 12, 1, 3, 4}, Kinds: allKinds},
-		"adapters/dora-r8":       {Ranks: []int{8}, Alphas: []float64{16}, Scales: []float64{2}, Kinds: []string{"q_proj", "up_proj", "down_proj"}, DoRA: true},
-		"train-all-r8/init":      {Ranks: []int{8}, Alphas: []float64{16}, Scales: []float64{2}, Kinds: allKinds},
-		"train-all-r8/final":     {Ranks: []int{8}, Alphas: []float64{16}, Scales: []float64{2}, Kinds: allKinds},
-
-		"train-qv-r4-accum2/init":  {Ranks: []int{4}, Alphas: []float64{4}, Scales: []float64{1}, Kinds: []string{"q_proj", "v_proj"}},
-		"train-qv-r4-accum2/final": {Ranks: []int{4}, Alphas: []float64{4}, Scales: []float64{1}, Kinds: []string{"q_proj", "v_proj"}},
-	}
-	for _, model := range []string{"llama", "llama3-rope-tied", "qwen2", "qwen3"} {
-		base := readConfig(t, filepath.Join(golden, model, "model"))
-		for dir, w := range want {
-			t.Run(model+"/"+dir, func(t *testing.T) {
-				a := readAdapter(t, filepath.Join(golden, model, dir), base)
-				w.Name, w.Base, w.Layers, w.Modules = filepath.Base(dir), model, 2, 2*len(w.Kinds)
-				got := a.Info()
-				assert.Equal(t, 4*got.Parameters, got.Bytes)
-				assert.Equal(t, parameters(a, base), got.Parameters)
-				got.Parameters, got.Bytes = 0, 0
-				assert.Empty(t, cmp.Diff(w, got))
-				checkTensors(t, a, base)
-			})
-		}
-	}
-}
-
-// parameters counts them from ranks and the base alone.
-func parameters(a *Adapter, base weights.Config) int {
-	n := 0
-	for _, m := range a.Modules {
-		out, in := m.Kind.Dims(base)
-		n += m.Rank * (in + out)
-		if a.DoRA {
-			n += out
-		}
-	}
-	return n
-}
-
-func checkTensors(t *testing.T, a *Adapter, base weights.Config) {
-	for i, m := range a.Modules {
-		name := fmt.Sprintf("base_model.model.model.layers.%d.", m.Layer)
-		assert.Contains(t, m.A.Name, name)
-		assert.Contains(t, m.B.Name, name)
-		assert.Contains(t, m.A.Name, m.Kind.String()+".lora_A")
-		assert.Contains(t, m.B.Name, m.Kind.String()+".lora_B")
-		assert.Equal(t, a.DoRA, m.Magnitude != nil)
-		if i > 0 {
-			before := a.Modules[i-1]
-			assert.Less(t, before.Layer*ModuleKinds+int(before.Kind), m.Layer*ModuleKinds+int(m.Kind), "order")
-		}
-	}
-}
-
-// The sizes of modules in a base whose heads are wider than its residual stream.
-func TestReadGoldenShapes(t *testing.T) {
-	base := readConfig(t, golden+"/qwen3/model") // hidden 64, 4 heads and 2 key heads of 32, intermediate 160
-	a := readAdapter(t, golden+"/qwen3/adapters/pattern", base)
-	for kind, want := range map[ModuleKind][2][]int{
-		QProj: {{2, 64}, {128, 2}}, KProj: {{8, 64}, {64, 8}}, VProj: {{8, 64}, {64, 8}}, OProj: {{8, 128}, {64, 8}},
-		GateProj: {{8, 64}, {160, 8}}, UpProj: {{8, 64}, {160, 8}}, DownProj: {{12, 160}, {64, 12}},
-	} {
-		m := find(t, a, 1, kind)
-		assert.Equal(t, want, [2][]int{m.A.Shape, m.B.Shape}, kind.String())
-	}
-	assert.Equal(t, 4.0, find(t, a, 0, QProj).Scale)
-	assert.Equal(t, 3.0, find(t, a, 0, UpProj).Scale)
-	assert.Equal(t, 1.0, find(t, a, 0, GateProj).Scale)
-	assert.Equal(t, 8.0/12, find(t, a, 0, DownProj).Scale)
-
-	dora := readAdapter(t, golden+"/qwen3/adapters/dora-r8", base)
-	assert.Equal(t, []int{128}, find(t, dora, 0, QProj).Magnitude.Shape)
-	assert.Equal(t, []int{64}, find(t, dora, 1, DownProj).Magnitude.Shape)
-}
-
-func TestReadStoriesAdapters(t *testing.T) {
-	const dir = "../models/stories/"
-	base := readConfig(t, dir+"base") // hidden 192, 6 heads and 2 key heads of 32, intermediate 512
-	for name, want := range map[string]Info{
-		"math":        {Ranks: []int{16}, Alphas: []float64{32}, Scales: []float64{8}, Kinds: allKinds, RSLoRA: true},
-		"shakespeare": {Ranks: []int{8}, Alphas: []float64{16}, Scales: []float64{2}, Kinds: allKinds},
-		"upper":       {Ranks: []int{4}, Alphas: []float64{8}, Scales: []float64{2}, Kinds: []string{"q_proj", "v_proj", "up_proj", "down_proj"}},
-	} {
-		a := readAdapter(t, dir+name, base)
-		got := a.Info()
-		want.Name, want.Base, want.Layers, want.Modules = name, "stories", 6, 6*len(want.Kinds)
-		want.Parameters, want.Bytes = parameters(a, base), 4*parameters(a, base)
-		assert.Empty(t, cmp.Diff(want, got))
-	}
-	// 16 * (192+192 + 2*(192+64) + 192+192 + 3*(192+512)) * 6 layers
-	assert.Equal(t, 325632, readAdapter(t, dir+"math", base).Info().Parameters)
-}
 
 type object = map[string]any
 
@@ -157,13 +31,13 @@ type made struct {
 	tensors map[string][]int // shapes; the values are zeros
 }
 
-// make changes modules of small, all with one rank.
-func make_(rank int, modules ...string) made {
+// adapterOf changes modules of small, all with one rank.
+func adapterOf(rank int, modules ...string) made {
 	m := made{object{"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "bias": "none"}, map[string][]int{}}
 	var targets []string
 	for _, name := range modules {
 		m.add(name, rank)
-		if short := name[bytes.LastIndexByte([]byte(name), '.')+1:]; !slices.Contains(targets, short) {
+		if short := name[strings.LastIndex(name, ".")+1:]; !slices.Contains(targets, short) {
 			targets = append(targets, short)
 		}
 	}
@@ -180,9 +54,9 @@ func (m made) add(module string, rank int) {
 	m.tensors["base_model.model."+module+".lora_B.weight"] = []int{out, rank}
 }
 
-func kindOf(module string) (ModuleKind, bool) {
-	for kind := range ModuleKind(ModuleKinds) {
-		if _, short, _ := bytes.Cut([]byte(kind.path()), []byte(".")); bytes.HasSuffix([]byte(module), short) {
+func kindOf(module string) (engine.Module, bool) {
+	for kind := range engine.Module(engine.Modules) {
+		if strings.HasSuffix(module, kind.Path()) {
 			return kind, true
 		}
 	}
@@ -233,7 +107,7 @@ func TestReadPEFTTargets(t *testing.T) {
 		"All-Linear",
 		nil,
 	} {
-		m := make_(4, q0, q1, down1)
+		m := adapterOf(4, q0, q1, down1)
 		m.config["target_modules"] = targets
 		a, err := ReadPEFT(m.folder(t), small())
 		require.NoError(t, err, "%v", targets)
@@ -246,12 +120,13 @@ func TestReadPEFTLayersAndExclusion(t *testing.T) {
 	for _, changes := range []object{
 		{"layers_to_transform": []int{1}},
 		{"layers_to_transform": 1, "layers_pattern": "layers"},
+		{"layers_to_transform": 0, "target_modules": []string{q1, down1}}, // named in full
 		{"exclude_modules": []string{q0, "layers.0.mlp.down_proj"}},
 		{"exclude_modules": `.*\.0\..*`},
 		{"target_modules": []string{"q_proj", "down_proj", "o_proj"}, "exclude_modules": []string{"o_proj"}},
 		{},
 	} {
-		m := make_(4, q1, down1)
+		m := adapterOf(4, q1, down1)
 		maps.Copy(m.config, changes)
 		a, err := ReadPEFT(m.folder(t), small())
 		require.NoError(t, err, "%v", changes)
@@ -278,7 +153,7 @@ func TestReadPEFTScales(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.config, func(t *testing.T) {
-			m := make_(4, q0, q1, down0, down1)
+			m := adapterOf(4, q0, q1, down0, down1)
 			for module, rank := range c.ranks {
 				m.add(module, rank)
 			}
@@ -302,7 +177,7 @@ func TestReadPEFTScales(t *testing.T) {
 
 func TestReadPEFTMagnitudeNames(t *testing.T) {
 	for _, suffix := range []string{"", ".weight"} {
-		m := make_(4, down0)
+		m := adapterOf(4, down0)
 		m.config["use_dora"] = true
 		m.tensors["base_model.model."+down0+".lora_magnitude_vector"+suffix] = []int{8}
 		a, err := ReadPEFT(m.folder(t), small())
@@ -316,7 +191,7 @@ func TestReadPEFTMagnitudeNames(t *testing.T) {
 
 // Fields that describe training, its start, or other software do not matter.
 func TestReadPEFTIgnores(t *testing.T) {
-	m := make_(4, q0)
+	m := adapterOf(4, q0)
 	maps.Copy(m.config, object{
 		"loftq_config": object{"loftq_bits": 4}, "eva_config": object{"rho": 2}, "corda_config": object{"cache_file": "x"}, "init_lora_weights": "gaussian",
 		"megatron_config": object{"a": 1}, "megatron_core": "megatron.core", "lora_dropout": 0.1, "qalora_group_size": 16,
@@ -372,7 +247,7 @@ func TestReadPEFTConfigErrors(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.want, func(t *testing.T) {
-			m := make_(4, q0)
+			m := adapterOf(4, q0)
 			maps.Copy(m.config, c.changes)
 			_, err := ReadPEFT(m.folder(t), small())
 			require.EqualError(t, err, filepath.Join("adapters", "mine", peftConfigFile)+": "+c.want)
@@ -413,20 +288,18 @@ func TestReadPEFTTensorErrors(t *testing.T) {
 			m.tensors[prefix+q0+".lora_magnitude_vector"] = []int{8}
 			m.tensors[prefix+q0+".lora_magnitude_vector.weight"] = []int{8}
 		}, `tensor "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector.weight" is there under two names`},
-		{"nothing", func(m made) { clear(m.tensors) }, `has no tensors`},
+		{"nothing", func(m made) { clear(m.tensors) }, `FILE has no tensors`},
 	}
 	file := filepath.Join("adapters", "mine", peftModelFile)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			m := make_(4, q0)
+			m := adapterOf(4, q0)
 			c.change(m)
 			_, err := ReadPEFT(m.folder(t), small())
 			require.Error(t, err)
-			want := file + ": " + c.want
-			if before, after, ok := bytes.Cut([]byte(c.want), []byte("FILE")); ok {
-				want = string(before) + file + string(after)
-			} else if c.name == "nothing" {
-				want = file + " " + c.want
+			want := strings.ReplaceAll(c.want, "FILE", file)
+			if want == c.want {
+				want = file + ": " + want
 			}
 			assert.Equal(t, want, err.Error())
 		})
@@ -435,14 +308,14 @@ func TestReadPEFTTensorErrors(t *testing.T) {
 
 // An expression that backtracks without end is an error, soon.
 func TestReadPEFTEndlessPattern(t *testing.T) {
-	m := make_(4, q0)
+	m := adapterOf(4, q0)
 	m.config["target_modules"] = `(?!x)(([a-z0-9_.]+)+)+!`
 	_, err := ReadPEFT(m.folder(t), small())
 	require.ErrorContains(t, err, `the pattern "(?!x)(([a-z0-9_.]+)+)+!" takes too much time or memory to match "`+q0+`"`)
 }
 
 func TestReadPEFTFiles(t *testing.T) {
-	m := make_(4, q0)
+	m := adapterOf(4, q0)
 	config, err := json.Marshal(m.config)
 	require.NoError(t, err)
 	read := func(files fstest.MapFS) error {
@@ -459,7 +332,7 @@ func TestReadPEFTFiles(t *testing.T) {
 
 func TestEveryRank(t *testing.T) {
 	for rank := 1; rank <= MaxRank; rank++ {
-		m := make_(rank, q0)
+		m := adapterOf(rank, q0)
 		m.config["use_rslora"] = true
 		a, err := ReadPEFT(m.folder(t), small())
 		require.NoError(t, err)
@@ -469,7 +342,7 @@ func TestEveryRank(t *testing.T) {
 }
 
 func TestModuleKind(t *testing.T) {
-	for kind := range ModuleKind(ModuleKinds) {
+	for kind := range engine.Module(engine.Modules) {
 		assert.Equal(t, allKinds[kind], kind.String())
 	}
 }

@@ -2,6 +2,7 @@ package text
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -100,49 +101,44 @@ func stringMethods() *exec.MethodSet[string] {
 			}
 		}
 	}
-	for name, f := range map[string]stringMethod{
-		"strip":      stripMethod(true, true),
-		"lstrip":     stripMethod(true, false),
-		"rstrip":     stripMethod(false, true),
-		"split":      func(s string, args []any) (any, error) { return split(s, args, false) },
-		"rsplit":     func(s string, args []any) (any, error) { return split(s, args, true) },
-		"startswith": func(s string, args []any) (any, error) { return affix(s, args, strings.HasPrefix) },
-		"endswith":   func(s string, args []any) (any, error) { return affix(s, args, strings.HasSuffix) },
-		"replace":    replaceString,
-		"count":      countString,
+	for name, m := range map[string]stringMethod{
+		"strip":      {[]string{"chars"}, stripMethod(true, true)},
+		"lstrip":     {[]string{"chars"}, stripMethod(true, false)},
+		"rstrip":     {[]string{"chars"}, stripMethod(false, true)},
+		"split":      {[]string{"sep", "maxsplit"}, func(s string, args []any) (any, error) { return split(s, args, false) }},
+		"rsplit":     {[]string{"sep", "maxsplit"}, func(s string, args []any) (any, error) { return split(s, args, true) }},
+		"startswith": {[]string{"prefix"}, func(s string, args []any) (any, error) { return affix(s, args[0], strings.HasPrefix) }},
+		"endswith":   {[]string{"suffix"}, func(s string, args []any) (any, error) { return affix(s, args[0], strings.HasSuffix) }},
+		"replace":    {[]string{"old", "new", "count"}, replaceString},
+		"count":      {[]string{"sub"}, countString},
 	} {
-		set[name] = stringMethodOf(name, f)
+		set[name] = m.method(name)
 	}
 	return exec.NewMethodSet(set)
 }
 
-type stringMethod func(s string, args []any) (any, error)
+// stringMethod is a method and its parameters' names; it gets an argument for
+// each, nil where none is given.
+type stringMethod struct {
+	params []string
+	call   func(s string, args []any) (any, error)
+}
 
-// stringMethodOf adapts f, passing keyword arguments in the order Python has
-// them: none of the methods here has more than sep and maxsplit.
-func stringMethodOf(name string, f stringMethod) exec.Method[string] {
+func (m stringMethod) method(name string) exec.Method[string] {
 	return func(s string, _ *exec.Value, params *exec.VarArgs) (any, error) {
-		args := nativeArgs(params)
-		for key, value := range params.KwArgs {
-			switch {
-			case key == "sep" && len(args) == 0:
-				args = append(args, native(value))
-			case key == "maxsplit" && len(args) < 2 && strings.HasSuffix(name, "split"):
-				if len(args) == 0 {
-					args = append(args, nil)
-					if sep, ok := params.KwArgs["sep"]; ok {
-						args[0] = native(sep)
-					}
-				}
-				args = append(args, native(value))
-			case key == "sep" && params.KwArgs["maxsplit"] != nil && len(params.Args) == 0:
-			case key == "count" && name == "replace" && len(args) == 2:
-				args = append(args, native(value))
-			default:
-				return nil, fmt.Errorf("%s: no argument is named %q", name, key)
-			}
+		if len(params.Args) > len(m.params) {
+			return nil, fmt.Errorf("%s: %d arguments, want at most %d", name, len(params.Args), len(m.params))
 		}
-		out, err := f(s, args)
+		args := make([]any, len(m.params))
+		copy(args, nativeArgs(params))
+		for key, value := range params.KwArgs {
+			at := slices.Index(m.params, key)
+			if at < len(params.Args) {
+				return nil, fmt.Errorf("%s: unexpected argument %q", name, key)
+			}
+			args[at] = native(value)
+		}
+		out, err := m.call(s, args)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -150,14 +146,8 @@ func stringMethodOf(name string, f stringMethod) exec.Method[string] {
 	}
 }
 
-func stripMethod(left, right bool) stringMethod {
-	return func(s string, args []any) (any, error) {
-		var chars any
-		if len(args) > 0 {
-			chars = args[0]
-		}
-		return strip(s, chars, left, right)
-	}
+func stripMethod(left, right bool) func(string, []any) (any, error) {
+	return func(s string, args []any) (any, error) { return strip(s, args[0], left, right) }
 }
 
 // strip removes the characters of chars, white space when nil, from the ends.
@@ -199,29 +189,27 @@ func split(s string, args []any, right bool) (any, error) {
 		out, s = append(out, head), rest
 	}
 	if sep == "" {
-		s = strings.TrimFunc(s, isPythonSpace)
+		s = trimSide(s, right)
 	}
 	if sep != "" || s != "" {
 		out = append(out, s)
 	}
 	result := toList(out)
 	if right {
-		for i, j := 0, len(result)-1; i < j; i, j = i+1, j-1 {
-			result[i], result[j] = result[j], result[i]
-		}
+		slices.Reverse(result)
 	}
 	return result, nil
 }
 
 func splitArgs(args []any) (sep string, limit int, err error) {
 	limit = -1
-	if len(args) > 0 && args[0] != nil {
+	if args[0] != nil {
 		var ok bool
 		if sep, ok = args[0].(string); !ok || sep == "" {
 			return "", 0, fmt.Errorf("separator is %s, want a string that is not empty", repr(args[0]))
 		}
 	}
-	if len(args) > 1 {
+	if args[1] != nil {
 		var ok bool
 		if limit, ok = args[1].(int); !ok {
 			return "", 0, fmt.Errorf("limit is %s, want a number", repr(args[1]))
@@ -231,10 +219,10 @@ func splitArgs(args []any) (sep string, limit int, err error) {
 }
 
 // cutOnce cuts s at its first separator (last, from the right); no separator
-// means a run of white space, of which none is left at the ends.
+// means a run of white space, none of it at the end s is cut from.
 func cutOnce(s, sep string, right bool) (whole, head, rest string, ok bool) {
 	if sep == "" {
-		return cutSpace(s, right)
+		return cutSpace(trimSide(s, right), right)
 	}
 	if right {
 		i := strings.LastIndex(s, sep)
@@ -247,31 +235,34 @@ func cutOnce(s, sep string, right bool) (whole, head, rest string, ok bool) {
 	return s, head, rest, ok
 }
 
+func trimSide(s string, right bool) string {
+	if right {
+		return strings.TrimRightFunc(s, isPythonSpace)
+	}
+	return strings.TrimLeftFunc(s, isPythonSpace)
+}
+
 func cutSpace(s string, right bool) (whole, head, rest string, ok bool) {
-	s = strings.TrimFunc(s, isPythonSpace)
 	if right {
 		i := strings.LastIndexFunc(s, isPythonSpace)
 		if i < 0 {
 			return s, "", "", false
 		}
 		_, n := utf8.DecodeRuneInString(s[i:])
-		return s, s[i+n:], strings.TrimRightFunc(s[:i], isPythonSpace), true
+		return s, s[i+n:], trimSide(s[:i], true), true
 	}
 	i := strings.IndexFunc(s, isPythonSpace)
 	if i < 0 {
 		return s, "", "", false
 	}
-	return s, s[:i], strings.TrimLeftFunc(s[i:], isPythonSpace), true
+	return s, s[:i], trimSide(s[i:], false), true
 }
 
 // affix is startswith and endswith, of one string or any of several.
-func affix(s string, args []any, has func(s, affix string) bool) (any, error) {
-	if len(args) != 1 {
-		return nil, fmt.Errorf("%d arguments, want 1", len(args))
-	}
-	options, ok := args[0].(list)
+func affix(s string, arg any, has func(s, affix string) bool) (any, error) {
+	options, ok := arg.(list)
 	if !ok {
-		options = list{args[0]}
+		options = list{arg}
 	}
 	for _, option := range options {
 		want, ok := option.(string)
@@ -287,15 +278,11 @@ func affix(s string, args []any, has func(s, affix string) bool) (any, error) {
 
 func replaceString(s string, args []any) (any, error) {
 	n := -1
-	if len(args) == 3 {
+	if args[2] != nil {
 		var ok bool
 		if n, ok = args[2].(int); !ok {
 			return nil, fmt.Errorf("count is %s, want a number", repr(args[2]))
 		}
-		args = args[:2]
-	}
-	if len(args) != 2 {
-		return nil, fmt.Errorf("%d arguments, want 2 or 3", len(args))
 	}
 	old, okOld := args[0].(string)
 	with, okWith := args[1].(string)
@@ -306,9 +293,6 @@ func replaceString(s string, args []any) (any, error) {
 }
 
 func countString(s string, args []any) (any, error) {
-	if len(args) != 1 {
-		return nil, fmt.Errorf("%d arguments, want 1", len(args))
-	}
 	sub, ok := args[0].(string)
 	if !ok {
 		return nil, fmt.Errorf("%s is no string", repr(args[0]))

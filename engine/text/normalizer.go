@@ -58,7 +58,7 @@ func newNormalizer(c component) (normalizer, error) {
 	case "NFKD":
 		return mapNormalizer(norm.NFKD.String), nil
 	case "Lowercase":
-		return mapNormalizer(strings.ToLower), nil
+		return mapNormalizer(lowercase), nil
 	case "StripAccents":
 		return mapNormalizer(stripAccents), nil
 	case "ByteLevel":
@@ -77,9 +77,15 @@ type mapNormalizer func(string) string
 
 func (f mapNormalizer) normalize(text string) (string, error) { return f(text), nil }
 
+// lowercase maps each character on its own, to Unicode's full mapping: of that
+// Go lacks the one character that becomes two.
+func lowercase(text string) string {
+	return strings.ToLower(strings.ReplaceAll(text, "\u0130", "i\u0307"))
+}
+
 func stripAccents(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Mn, r) {
+		if unicode.Is(unicode.M, r) {
 			return -1
 		}
 		return r

@@ -1,0 +1,185 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"loquetier/engine/batch"
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+)
+
+// MaxTopN is the largest number of log-probabilities a want may ask for.
+const MaxTopN = 20
+
+// Config sizes an engine. Zero values mean the defaults.
+type Config struct {
+	DType       string // compute type: auto, f32, f16, bf16
+	Family      string // kernel family; "" by the device's abilities
+	Context     int    // longest sequence; 0: what the model was made for
+	MaxRows     int    // most rows of a step; 0: 256 on software devices, else 2048
+	CacheBlocks int    // blocks of the KV cache; 0: eight sequences of the whole context, at most 2048 blocks
+	Slots       int    // adapter slots; 0: 32
+	Profile     bool   // stamp every kernel call
+
+	// Progress is told how many of the checkpoint's bytes are loaded; may be nil.
+	Progress func(done, total int64)
+}
+
+func (c *Config) setDefaults(device *Device, model weights.Config) {
+	if c.Context == 0 || c.Context > model.MaxPositions {
+		c.Context = model.MaxPositions
+	}
+	if c.MaxRows == 0 {
+		c.MaxRows = 2048
+		if device.Info.Type == vk.CPU {
+			c.MaxRows = 256
+		}
+	}
+	if c.CacheBlocks == 0 {
+		each := ceil(c.Context, batch.BlockSize)
+		c.CacheBlocks = max(each, min(8*each, 2048))
+	}
+	if c.Slots == 0 {
+		c.Slots = 32
+	}
+}
+
+// Engine holds one base model on one device, with its adapters, its KV cache
+// and the activations of a step. It is not safe for concurrent use.
+type Engine struct {
+	device           *Device
+	config           Config
+	checkpointConfig weights.Config
+	precision        Precision
+	kernels          *Kernels
+	model            *model
+	slots            *slotTable
+	residents        []*resident
+	arena            arena
+	tables           tables
+	caches           []Cache
+	cacheBuffers     []vk.Buffer
+	recorder         *vk.Recorder
+	profile          *Profile
+	stats            StepStats
+}
+
+// New loads a checkpoint onto a device. What does not fit is refused before
+// anything is loaded, with the numbers. The device must outlive the engine; the
+// checkpoint may be closed afterwards.
+func New(device *Device, checkpoint *weights.Checkpoint, config Config) (*Engine, error) {
+	c := checkpoint.Config
+	if err := checkModel(c); err != nil {
+		return nil, err
+	}
+	config.setDefaults(device, c)
+	tuning, err := tuningFor(device.Info, config.Family)
+	if err != nil {
+		return nil, err
+	}
+	precision, err := PrecisionFor(config.DType, device.Info, storedType(checkpoint))
+	if err != nil {
+		return nil, err
+	}
+	kernels, err := NewKernels(device.Device, tuning, precision.Weight, precision.Act)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		device: device, config: config, checkpointConfig: c, precision: precision, kernels: kernels,
+		residents: make([]*resident, config.Slots), recorder: device.NewRecorder(config.Profile),
+	}
+	if config.Profile {
+		e.profile = newProfile()
+	}
+	if err := e.fits(checkpoint); err != nil {
+		return nil, err
+	}
+	if err := e.load(checkpoint); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+func (e *Engine) load(checkpoint *weights.Checkpoint) (err error) {
+	if e.slots, err = newSlotTable(e.device.Device, e.checkpointConfig.Layers, e.config.Slots); err != nil {
+		return err
+	}
+	l := loader{device: e.device.Device, checkpoint: checkpoint, precision: e.precision, slots: e.slots, progress: e.config.Progress}
+	if e.model, err = l.load(e.config.Context); err != nil {
+		return err
+	}
+	return firstError(e.allocArena(), e.allocCache())
+}
+
+// storedType is the type that holds every matrix of a checkpoint without loss.
+func storedType(checkpoint *weights.Checkpoint) weights.DType {
+	var stored weights.DType
+	for _, name := range checkpoint.Names() {
+		t, _ := checkpoint.Tensor(name)
+		switch {
+		case len(t.Shape) < 2:
+		case stored == 0:
+			stored = t.DType
+		case stored != t.DType:
+			return weights.F32
+		}
+	}
+	return stored
+}
+
+// checkModel refuses shapes the kernels cannot load four at a time.
+func checkModel(c weights.Config) error {
+	for _, d := range []struct {
+		name          string
+		value, factor int
+	}{{"hidden_size", c.HiddenSize, 4}, {"intermediate_size", c.IntermediateSize, 4}, {"head_dim", c.HeadDim, 8}} {
+		if d.value%d.factor != 0 {
+			return fmt.Errorf("config.json: %s %d is not a multiple of %d", d.name, d.value, d.factor)
+		}
+	}
+	return nil
+}
+
+// Close frees everything on the device.
+func (e *Engine) Close() error {
+	d := e.device.Device
+	for _, r := range e.residents {
+		if r != nil {
+			d.Free(r.memory)
+		}
+	}
+	if e.model != nil {
+		e.model.free(d)
+	}
+	if e.slots != nil {
+		d.Free(e.slots.buffer)
+	}
+	for _, b := range append(e.arena.all(), e.cacheBuffers...) {
+		d.Free(b)
+	}
+	e.tables.free(d)
+	return nil
+}
+
+// Context is the longest sequence in tokens.
+func (e *Engine) Context() int { return e.config.Context }
+
+// MaxRows is the most rows of a step.
+func (e *Engine) MaxRows() int { return e.config.MaxRows }
+
+// CacheBlocks is the number of blocks of the KV cache.
+func (e *Engine) CacheBlocks() int { return e.config.CacheBlocks }
+
+// Slots is the number of adapter slots.
+func (e *Engine) Slots() int { return e.config.Slots }
+
+// Precision is what the engine computes with.
+func (e *Engine) Precision() Precision { return e.precision }
+
+// Model is the base's configuration.
+func (e *Engine) Model() weights.Config { return e.checkpointConfig }
+
+// Family is the name of the kernel family in use.
+func (e *Engine) Family() string { return e.kernels.Tuning.Name }

@@ -1,0 +1,108 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"loquetier/engine/batch"
+	"loquetier/engine/vk"
+)
+
+// sample records logits and picks for the rows that are wanted, logitRows at
+// a time: no logits are computed for any other row.
+func (e *Engine) sample(rec *vk.Recorder, l *layout) error {
+	if len(l.wants) == 0 {
+		return nil
+	}
+	a, n := &e.arena, len(l.wants)
+	if err := firstError(
+		e.grow(&a.ids, vk.Download, 4*n*l.stride), e.grow(&a.logs, vk.Download, 4*n*l.stride),
+		e.grow(&a.kept, vk.Download, 4*l.keeps*e.checkpointConfig.VocabSize)); err != nil {
+		return fmt.Errorf("results: %w", err)
+	}
+	kept := 0
+	for from := 0; from < n; from += logitRows {
+		to := min(from+logitRows, n)
+		if err := e.samplePiece(rec, l, from, to); err != nil {
+			return err
+		}
+		kept = e.keepLogits(rec, l.wants[from:to], kept)
+	}
+	return nil
+}
+
+func (e *Engine) samplePiece(rec *vk.Recorder, l *layout, from, to int) error {
+	c, a, n := e.checkpointConfig, &e.arena, to-from
+	hl := e.rows(a.hl, n, c.HiddenSize, e.precision.Act.Size())
+	logits := e.rows(a.logits, n, c.VocabSize, 4)
+	piece := func(p entry, size int) vk.Range { return e.at(entry{p.at + from*size, n * size}) }
+	result := func(b vk.Buffer) vk.Range { return b.Span(uint64(4*from*l.stride), uint64(4*n*l.stride)) }
+	return firstError(
+		e.kernels.Norm(rec, Norm{
+			X: e.rows(a.x, l.rows, c.HiddenSize, 4), G: e.model.norm.All(), Y: hl, List: piece(l.lists, 4),
+			Eps: float32(c.NormEps), Rows: n, Width: c.HiddenSize,
+		}),
+		e.kernels.Linear(rec, Linear{Product: e.model.head, X: hl, Y: logits, Rows: n, Epilogue: Plain}),
+		e.kernels.Sample(rec, Sample{
+			Logits: logits, Params: piece(l.params, sampleRowBytes), Edits: e.at(l.edits),
+			IDs: result(a.ids), Logs: result(a.logs), Rows: n, LogitsRows: n, Vocab: c.VocabSize, Stride: l.stride,
+		}),
+	)
+}
+
+// keepLogits copies the logits that were asked for to where the host can read
+// them, before the next piece overwrites them.
+func (e *Engine) keepLogits(rec *vk.Recorder, wants []want, kept int) int {
+	size := uint64(4 * e.checkpointConfig.VocabSize)
+	for i, w := range wants {
+		if w.Logits {
+			rec.Copy(e.arena.kept, uint64(kept)*size, e.arena.logits, uint64(i)*size, size)
+			kept++
+		}
+	}
+	return kept
+}
+
+// results reads the picks back.
+func (e *Engine) results(step *batch.Step, l *layout) (*batch.Result, error) {
+	r := &batch.Result{Picks: make([][]batch.Pick, len(step.Spans))}
+	for i := range step.Spans {
+		r.Picks[i] = make([]batch.Pick, len(step.Spans[i].Wants))
+	}
+	kept := 0
+	for i, w := range l.wants {
+		p := e.pick(i*l.stride, w.TopN)
+		if w.Logits {
+			p.Logits = e.keptLogits(kept)
+			kept++
+		}
+		r.Picks[w.span][w.index] = p
+		if p.Token < 0 || math.IsNaN(float64(p.LogProb)) {
+			return nil, fmt.Errorf("span %d, row %d: %w", w.span, w.Row, ErrNotFinite)
+		}
+	}
+	return r, nil
+}
+
+// ErrNotFinite is returned where the model computes no number: weights or an
+// adapter that are broken, or values beyond the range of the compute type.
+var ErrNotFinite = fmt.Errorf("the logits are not finite: the weights or the adapter may be damaged, or the compute type too narrow (try --dtype f32)")
+
+func (e *Engine) pick(at, topN int) batch.Pick {
+	id := func(i int) int32 { return int32(binary.LittleEndian.Uint32(e.arena.ids.Host[4*(at+i):])) }
+	log := func(i int) float32 {
+		return math.Float32frombits(binary.LittleEndian.Uint32(e.arena.logs.Host[4*(at+i):]))
+	}
+	p := batch.Pick{Token: id(0), LogProb: log(0)}
+	for i := 1; i <= topN; i++ {
+		p.Top = append(p.Top, batch.TokenLogProb{Token: id(i), LogProb: log(i)})
+	}
+	return p
+}
+
+func (e *Engine) keptLogits(i int) []float32 {
+	out := make([]float32, e.checkpointConfig.VocabSize)
+	copy(vk.Bytes(out), e.arena.kept.Host[4*i*len(out):])
+	return out
+}

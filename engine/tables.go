@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"fmt"
+
+	"loquetier/engine/vk"
+)
+
+// tables is one step's input: everything the kernels look up by row, gathered
+// on the host and moved to the device in one copy.
+type tables struct {
+	data  []byte
+	stage vk.Buffer // what the host writes
+	local vk.Buffer // what the kernels read; none where stage is device memory
+}
+
+// entry is a table's place in the step's input.
+type entry struct{ at, size int }
+
+func (t *tables) reset() { t.data = t.data[:0] }
+
+// add appends a table and returns its place.
+func add[T any](t *tables, values []T) entry {
+	const alignment = 16
+	for len(t.data)%alignment != 0 {
+		t.data = append(t.data, 0)
+	}
+	e := entry{len(t.data), len(vk.Bytes(values))}
+	t.data = append(t.data, vk.Bytes(values)...)
+	return e
+}
+
+// upload makes the tables readable on the device, growing the buffers if
+// need be.
+func (e *Engine) upload(rec *vk.Recorder) error {
+	t := &e.tables
+	size := len(t.data)
+	if err := e.grow(&t.stage, vk.Upload, roomFor(size)); err != nil {
+		return fmt.Errorf("step input: %w", err)
+	}
+	copy(t.stage.Host, t.data)
+	if !e.stagesApart() {
+		return nil
+	}
+	if err := e.grow(&t.local, vk.Local, roomFor(size)); err != nil {
+		return fmt.Errorf("step input: %w", err)
+	}
+	rec.Copy(t.local, 0, t.stage, 0, uint64(size))
+	return nil
+}
+
+// stagesApart tells whether memory the host writes is not the device's own:
+// then kernels read a copy, since they read the tables many times.
+func (e *Engine) stagesApart() bool { return e.arena.x.Host == nil }
+
+// roomFor grows buffers by doubling, so that steps rarely allocate.
+func roomFor(size int) int {
+	room := 1 << 16
+	for room < size {
+		room *= 2
+	}
+	return room
+}
+
+// at is the device range of a table.
+func (e *Engine) at(p entry) vk.Range {
+	if p.size == 0 {
+		return vk.Range{}
+	}
+	if e.stagesApart() {
+		return e.tables.local.Span(uint64(p.at), uint64(p.size))
+	}
+	return e.tables.stage.Span(uint64(p.at), uint64(p.size))
+}
+
+func (t *tables) free(device *vk.Device) {
+	device.Free(t.stage)
+	device.Free(t.local)
+}

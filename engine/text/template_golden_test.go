@@ -1,0 +1,76 @@
+package text
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+)
+
+// templateCase is a rendering by Python's jinja2, set up as transformers does.
+type templateCase struct {
+	Template string
+	Context  map[string]json.RawMessage
+	Out, Err *string
+}
+
+func templateCases(t *testing.T, name string) []templateCase {
+	t.Helper()
+	var all, cases []templateCase
+	readJSON(t, filepath.Join(goldenText, "template_cases.json"), &all)
+	for _, c := range all {
+		if c.Template == name {
+			cases = append(cases, c)
+		}
+	}
+	require.Len(t, cases, 24)
+	return cases
+}
+
+// contextOf passes everything but the messages as an extra variable.
+func contextOf(c templateCase) Context {
+	ctx := Context{Messages: c.Context["messages"], Extra: map[string]any{}}
+	for name, value := range c.Context {
+		if name != "messages" {
+			ctx.Extra[name] = value
+		}
+	}
+	return ctx
+}
+
+func checkTemplate(t *testing.T, src, name string) {
+	t.Helper()
+	template, err := LoadTemplate(src)
+	require.NoError(t, err)
+	for i, c := range templateCases(t, name) {
+		require.Nil(t, c.Err)
+		got, err := template.Render(contextOf(c))
+		if err != nil {
+			t.Errorf("case %d: %v", i, err)
+		} else if diff := cmp.Diff(*c.Out, got); diff != "" {
+			t.Errorf("case %d (-want +got):\n%s", i, diff)
+		}
+	}
+}
+
+func TestVendorTemplatesAgreeWithJinja(t *testing.T) {
+	for _, name := range []string{"llama3_1", "qwen2_5", "qwen3"} {
+		t.Run(name, func(t *testing.T) {
+			var config struct {
+				Template string `json:"chat_template"`
+			}
+			require.NoError(t, json.Unmarshal(vendorFile(t, name, "tokenizer_config.json"), &config))
+			checkTemplate(t, config.Template, name)
+		})
+	}
+}
+
+// TestFeaturesAgreeWithJinja renders our own template of dialect features.
+func TestFeaturesAgreeWithJinja(t *testing.T) {
+	src, err := os.ReadFile(filepath.Join(goldenText, "templates", "features.jinja"))
+	require.NoError(t, err)
+	checkTemplate(t, string(src), "features")
+}
