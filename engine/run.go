@@ -41,5 +41,5 @@ func (e *Engine) Run(step *batch.Step) (*batch.Result, error) {
 			return nil, err
 		}
 	}
-	return e.results(step, &l)
+	return e.results(step, &l), nil
 }

@@ -65,7 +65,7 @@ func (e *Engine) keepLogits(rec *vk.Recorder, wants []want, kept int) int {
 }
 
 // results reads the picks back.
-func (e *Engine) results(step *batch.Step, l *layout) (*batch.Result, error) {
+func (e *Engine) results(step *batch.Step, l *layout) *batch.Result {
 	r := &batch.Result{Picks: make([][]batch.Pick, len(step.Spans))}
 	for i := range step.Spans {
 		r.Picks[i] = make([]batch.Pick, len(step.Spans[i].Wants))
@@ -78,16 +78,9 @@ func (e *Engine) results(step *batch.Step, l *layout) (*batch.Result, error) {
 			kept++
 		}
 		r.Picks[w.span][w.index] = p
-		if p.Token < 0 || math.IsNaN(float64(p.LogProb)) {
-			return nil, fmt.Errorf("span %d, row %d: %w", w.span, w.Row, ErrNotFinite)
-		}
 	}
-	return r, nil
+	return r
 }
-
-// ErrNotFinite is returned where the model computes no number: weights or an
-// adapter that are broken, or values beyond the range of the compute type.
-var ErrNotFinite = fmt.Errorf("the logits are not finite: the weights or the adapter may be damaged, or the compute type too narrow (try --dtype f32)")
 
 func (e *Engine) pick(at, topN int) batch.Pick {
 	id := func(i int) int32 { return int32(binary.LittleEndian.Uint32(e.arena.ids.Host[4*(at+i):])) }

@@ -88,7 +88,8 @@ type Result struct {
 	Picks [][]Pick
 }
 
-// Pick is a chosen or scored token.
+// Pick is a chosen or scored token. Where the model computes no number, Token
+// is -1 or LogProb is NaN.
 type Pick struct {
 	Token   int32
 	LogProb float32 // natural, of the raw logits

@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// The template library cannot parse a conditional expression inside brackets,
-// and takes the last item of a list of one for missing. Both are rewritten in
-// the source to what it does right:
+// The template library cannot parse a conditional expression inside brackets
+// or call a method of what is in parentheses, and takes the last item of a list
+// of one for missing. These are rewritten in the source to what it does right:
 //
 //	(a if b else c)  ->  ((((b) and [a]) or [c])[0])
+//	(a ~ b).strip()  ->  [(a ~ b)][0].strip()
 //	x[-1], x[-2]     ->  x[-1:][0], x[-2:-1][0]
 //
 // "and" and "or" give their operands and are lazy, and a list of one item is
@@ -99,7 +100,7 @@ func copyUntil(out *strings.Builder, src, end string) int {
 }
 
 // scanTag cuts the inside of the tag src begins with into tokens: strings,
-// words and numbers, runs of white space, and single other bytes. n is the
+// words and numbers, runs of white space, comparisons, and other bytes. n is the
 // length of the tag with its end, -1 when that is missing.
 func scanTag(src string) (tokens []string, n int, err error) {
 	end := map[byte]string{'{': "}}", '%': "%}"}[src[1]]
@@ -133,6 +134,8 @@ func tokenLength(s string) int {
 		return prefixLength(s, isSpaceByte)
 	case isWordByte(c):
 		return prefixLength(s, isWordByte)
+	case strings.HasPrefix(s, "==") || strings.HasPrefix(s, "!=") || strings.HasPrefix(s, "<=") || strings.HasPrefix(s, ">="):
+		return 2
 	}
 	return 1
 }
@@ -298,9 +301,15 @@ func writeItems(out *strings.Builder, items []item) {
 			}
 			continue
 		}
-		if n, ok := inner.negativeIndex(); ok && endsOperand(before) {
+		n, negative := inner.negativeIndex()
+		switch {
+		case negative && endsOperand(before):
 			writeNegativeIndex(out, n)
-		} else {
+		case inner.open == "(" && !endsOperand(before) && i+1 < len(items) && items[i+1].token == ".":
+			out.WriteString("[")
+			inner.write(out)
+			out.WriteString("][0]")
+		default:
 			inner.write(out)
 		}
 		before = inner.end

@@ -30,14 +30,14 @@ TEMPLATES = [
     "{{ {'k': 'v' if yes else 'w'}['k'] }}{{ (s.strip() if s is string else '').split(',')[-1] }}",
     "{% for m in messages if m.role != ('user' if yes else 'none') %}{{ m.role }};{% endfor %}",
     "{% if (n if yes else 0) == 7 %}ok{% endif %}{{- (' t' if (1 if yes else 0) else ' u') -}} z",
-    "{{ ('' if yes else 'x') ~ '|' ~ (0 if yes else 1) ~ (none if yes else 1 is none) }}" if False else "{{ ('' if yes else 'x') ~ '|' ~ (0 if yes else 1) }}",
+    "{{ ('' if yes else 'x') ~ '|' ~ (0 if yes else 1) }}",
     "{%- set y = (messages[0].content if messages[0].role == 'system' else '') -%}[{{ y }}]",
     # indices and slices
     "{{ messages[-1].role }}{{ messages[-2]['role'] }}{{ messages[-3].role }}{{ one[-1].role }}|{{ one[-2] }}|{{ empty[-1] }}",
     "{{ 'a'.split(',')[-1] }}{{ messages[1:][-1].role }}{{ messages[:-1] | length }}{{ messages[::-1][0].role }}{{ messages[1:2][0].role }}",
     "{{ s[2:5] }}|{{ s[::-1] }}|{{ 'héllo'[1:3] }}|{{ 'abc'[0] }}|{{ 'abc'[-1] }}",
     # printing
-    "{{ messages }}", "{{ d }}", "{{ q }}", "{{ [q, yes, none, 1.0, 'a'] }}", "{{ yes }} {{ f }} {{ 1.5 }} {{ n }} {{ [] }} {{ {} }}",
+    "{{ messages }}", "{{ d }}", "{{ q }}", "{{ [yes, 1.0, 'a', n] }}", "{{ yes }} {{ f }} {{ 1.5 }} {{ n }} {{ [] }} {{ {} }}",
     "{{ undefined }}|{{ messages[0].nothing }}|{{ d.m.k }}",
     # tojson
     "{{ d | tojson }}", "{{ d | tojson(indent=2) }}", "{{ messages | tojson(indent=4) }}", "{{ q | tojson }}", "{{ 'é😀' | tojson(ensure_ascii=true) }}",
@@ -45,8 +45,8 @@ TEMPLATES = [
     # dicts
     "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}", "{% for k in d %}{{ k }},{% endfor %}", "{% for k, v in d | items %}{{ k }},{% endfor %}",
     "{{ d.keys() | list }}{{ d.m.values() | list }}{{ d.get('zeta') }}{{ d.get('no', 'dflt') }}{{ d['zeta'] }}{{ d.m['k'] }}",
-    "{{ d | dictsort | map(attribute=0) | list if false else d | length }}", "{{ 'zeta' in d }}{{ 'x' not in d }}{{ 'k' in d.m }}",
-    "{% for k, v in d.m | dictsort %}{{ k }}{{ v }} {% endfor %}", "{{ 'full' if d.e else 'empty' }}{{ 'full' if messages[2].extra else 'empty' }}",
+    "{{ d | length }}", "{{ (s ~ '!').strip() }}{{ (n + 1) }}{{ (d.m).k }}{{ ('a' ~ 'b').upper() == 'AB' }}{{ (s | trim).startswith('The') }}", "{{ 'zeta' in d }}{{ 'x' not in d }}{{ 'k' in d.m }}",
+    "{% for k, v in d.m | dictsort %}{{ k }}{{ v is none }} {% endfor %}", "{{ 'full' if d.e else 'empty' }}{{ 'full' if messages[2].extra else 'empty' }}",
     # strings
     "[{{ s.strip() }}][{{ s.lstrip() }}][{{ s.rstrip() }}][{{ s | trim }}][{{ 'xxaxx'.strip('x') }}][{{ 'xya'.lstrip('yx') }}][{{ ' \n\ta\n '.lstrip() }}]",
     "{{ s.split() }}{{ s.split(',') }}{{ 'a,b,c'.split(',', 1) }}{{ 'a b  c '.split(maxsplit=1) }}{{ 'a,b,c'.rsplit(',', 1) }}{{ ' a b c'.rsplit(None, 1) }}{{ ''.split() }}{{ ''.split(',') }}",
@@ -54,7 +54,7 @@ TEMPLATES = [
     "{{ s.strip().startswith('The') }}{{ s.strip().endswith(('dog', 'fox')) }}{{ s.strip() == 'The quick, brown fox' }}{{ 'a'.upper() == 'A' }}",
     "{{ 'a b'.title() }}{{ 'ABC'.lower() }}{{ 'abc' | upper }}{{ 'abc' | capitalize }}{{ ','.join(['a', 'b']) }}{{ 'x'.isdigit() }}{{ '7'.isdigit() }}",
     "{{ 'pre-x'.removeprefix('pre-') }}{{ 'x.py'.removesuffix('.py') }}{{ 'a\nb' | indent(2) }}{{ 'a\nb' | indent(2, true) }}",
-    "{{ 'fox' in s }}{{ '<think>' not in s }}{{ 'a' ~ 1 ~ none ~ true }}" if False else "{{ 'fox' in s }}{{ '<think>' not in s }}{{ 'a' ~ 1 ~ true }}",
+    "{{ 'fox' in s }}{{ '<think>' not in s }}{{ 'a' ~ 1 ~ true }}",
     "{% for c in 'hé你' %}{{ c }}.{% endfor %}{{ 'hé' | list }}{{ 'hé' | length }}{{ 'hé' | reverse }}{{ [3, 1, 2] | reverse | list }}",
     "{{ '%s has %d' | format('x', 2) }}{{ 'q' * 3 }}{{ 'a' + 'b' }}",
     # filters on lists
@@ -74,7 +74,7 @@ TEMPLATES = [
     "{{ n == 7 and 7 == n }}{{ n != 7 }}{{ n >= 7 and n < 8 }}{{ 'a' < 'b' }}{{ yes == true }}{{ (n % 2 == 0) != (n % 2 == 1) }}{{ 1 == 1.0 }}{{ [1] == [1] }}{{ none == none }}{{ 'a' == none }}",
     "{{ '' or 'x' }}{{ 'a' and 'b' }}{{ no or none or 'z' }}{{ not yes }}",
     # loops
-    "{% for m in messages %}{{ loop.index }}{{ loop.index0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.revindex }}{{ loop.previtem.role }}{{ loop.nextitem.role }} {% endfor %}",
+    "{% for m in messages %}{{ loop.index }}{{ loop.index0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.revindex }}{% if not loop.first %}{{ loop.previtem.role }}{% endif %}{% if not loop.last %}{{ loop.nextitem.role }}{% endif %} {% endfor %}",
     "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% break %}{% endfor %}{% for x in empty %}{% else %}none{% endfor %}",
     "{% for i in range(3) %}{{ i }}{% endfor %}{% for i in range(1, 6, 2) %}{{ i }}{% endfor %}{% for i in range(3, 0, -1) %}{{ i }}{% endfor %}{{ range(2) | list }}",
     "{% for m in messages %}{% for p in (m.content if m.content is not string else []) %}{{ p.type }}{{ loop.index }}{% endfor %}{{ loop.index }}{% endfor %}",
@@ -94,7 +94,6 @@ TEMPLATES = [
     "{% if yes %}\n\n  x\n{% endif %}\n\n{% set z = 1 %}\ny", "{{ '{{' }}{{ '%}' }}{{ {'a': {'b': 1}}['a']['b'] }}",
     # complaints
     "{{ raise_exception('Conversation roles must alternate ' ~ n) }}", "{% if messages[0].role == 'system' %}{{ raise_exception(\"no system\") }}{% endif %}",
-    "{% generation %}said{% endgeneration %}" if False else "{% do %}" if False else "{{ n }}",
 ]
 
 

@@ -1,0 +1,63 @@
+package scheduler
+
+import (
+	"slices"
+
+	"loquetier/engine/batch"
+)
+
+// commit hands a step's picks to their sequences and ends those that are done.
+func (s *Scheduler) commit(shares []share, result *batch.Result) {
+	for i, sh := range shares {
+		q := sh.sequence
+		q.computed += len(sh.span.Tokens)
+		for j, pick := range result.Picks[i] {
+			if pick.Token < 0 || pick.LogProb != pick.LogProb {
+				s.end(q, Event{Finish: Failed, Err: ErrNotFinite})
+				break
+			}
+			if sh.span.Wants[j].Target >= 0 {
+				q.scores = append(q.scores, pick)
+			} else {
+				s.append(q, pick)
+			}
+		}
+		s.finishScores(q)
+	}
+}
+
+// finishScores sends the prompt's scores once the prompt is complete; they
+// precede the first token, which is only sent from append.
+func (s *Scheduler) finishScores(q *sequence) {
+	if q.MaxTokens == 0 && q.computed == len(q.Prompt) && q.events != nil {
+		s.end(q, Event{Prompt: q.scores, Finish: Length})
+	}
+}
+
+func (s *Scheduler) append(q *sequence, pick batch.Pick) {
+	if len(q.output) == 0 && q.PromptLogProbs >= 0 {
+		q.events <- Event{Prompt: q.scores}
+	}
+	if slices.Contains(q.Stop, pick.Token) {
+		s.end(q, Event{Finish: Stop})
+		return
+	}
+	q.output = append(q.output, pick.Token)
+	q.count(pick.Token)
+	q.events <- Event{Token: &pick}
+	if len(q.output) >= q.limit(s.runner) {
+		s.end(q, Event{Finish: Length})
+	}
+}
+
+// end closes a sequence's stream and gives everything back.
+func (s *Scheduler) end(q *sequence, last Event) {
+	if q.events == nil {
+		return
+	}
+	q.events <- last
+	close(q.events)
+	q.events = nil
+	s.blocks.put(q.blocks)
+	s.running = slices.DeleteFunc(s.running, func(r *sequence) bool { return r == q })
+}

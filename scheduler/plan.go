@@ -1,0 +1,74 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+
+	"loquetier/engine/batch"
+)
+
+// share is one sequence's part of a planned step.
+type share struct {
+	sequence *sequence
+	span     batch.Span
+}
+
+// plan picks the rows of the next step: every running sequence's next token,
+// then prompts in order of arrival, in chunks, up to the runner's rows.
+func (s *Scheduler) plan() []share {
+	room := s.runner.MaxRows()
+	var shares []share
+	for _, q := range s.running {
+		if len(q.output) > 0 && room > 0 {
+			shares = append(shares, share{q, q.decode()})
+			room--
+		}
+	}
+	for _, q := range s.running {
+		if len(q.output) == 0 && room > 0 {
+			n := min(room, len(q.Prompt)-q.computed)
+			shares = append(shares, share{q, q.prefill(n)})
+			room -= n
+		}
+	}
+	slices.SortStableFunc(shares, func(a, b share) int {
+		return cmp.Or(cmp.Compare(a.span.Kind, b.span.Kind), cmp.Compare(a.span.Slot, b.span.Slot))
+	})
+	return shares
+}
+
+func (q *sequence) decode() batch.Span {
+	return batch.Span{
+		Kind: batch.Decode, Slot: q.Slot, Position: q.computed, Blocks: q.blocks,
+		Tokens: []int32{q.token(q.computed)},
+		Wants:  []batch.Want{q.next(0)},
+	}
+}
+
+// prefill is the next n tokens of the prompt. Its last row, once the prompt
+// is complete, chooses the first token; scored prompts want every other row too.
+func (q *sequence) prefill(n int) batch.Span {
+	kind := batch.Prefill
+	if q.MaxTokens == 0 {
+		kind = batch.Eval
+	}
+	span := batch.Span{
+		Kind: kind, Slot: q.Slot, Position: q.computed, Blocks: q.blocks,
+		Tokens: q.Prompt[q.computed : q.computed+n],
+	}
+	for row := range n {
+		at := q.computed + row
+		switch {
+		case at+1 < len(q.Prompt) && q.PromptLogProbs >= 0:
+			span.Wants = append(span.Wants, batch.Want{Row: row, Target: q.Prompt[at+1], TopN: q.PromptLogProbs})
+		case at+1 == len(q.Prompt) && q.MaxTokens > 0:
+			span.Wants = append(span.Wants, q.next(row))
+		}
+	}
+	return span
+}
+
+// next asks for the next token of the output.
+func (q *sequence) next(row int) batch.Want {
+	return batch.Want{Row: row, Target: -1, TopN: max(0, q.LogProbs), Sampling: q.sampling()}
+}

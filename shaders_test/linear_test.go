@@ -1,0 +1,163 @@
+package shaders_test
+
+import (
+	"fmt"
+	"testing"
+
+	"loquetier/engine"
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+	"loquetier/shaders"
+	"loquetier/shaders/ref"
+)
+
+// linearCase is one product to run.
+type linearCase struct {
+	shape
+	rows       int
+	popularity string // "": no row has an adapter and there is no slot list
+	epilogue   engine.Epilogue
+}
+
+var ranks = []int{1, 2, 5, 8, 16, 64, 0, 3, 4}
+
+// linearCases cover odd sizes, one to three modules, and every popularity.
+func linearCases() []linearCase {
+	cases := []linearCase{
+		{shape: shape{in: 4, outs: []int{1}}, rows: 1},
+		{shape: shape{in: 12, outs: []int{7}, bias: true}, rows: 3, epilogue: engine.Add},
+		{shape: shape{in: 60, outs: []int{133, 3, 1}, bias: true, ranks: ranks[:1]}, rows: 1, popularity: "identical"},
+		{shape: shape{in: 192, outs: []int{7, 133}, ranks: ranks}, rows: 133, popularity: "uniform"},
+		{shape: shape{in: 12, outs: []int{12, 12}}, rows: 7, epilogue: engine.SiLU},
+	}
+	epilogues := []engine.Epilogue{engine.Plain, engine.Add, engine.SiLU}
+	outs := [][]int{{7, 3, 1}, {133}, {20, 20}}
+	for i, popularity := range popularities {
+		for e, epilogue := range epilogues {
+			cases = append(cases, linearCase{
+				shape: shape{in: []int{60, 12, 192}[(i+e)%3], outs: outs[e], bias: i%2 == 0, ranks: ranks, dora: i%3 != 1},
+				rows:  []int{7, 21, 3, 12, 1}[(i+2*e)%5], popularity: popularity, epilogue: epilogue,
+			})
+		}
+	}
+	return cases
+}
+
+func (c linearCase) String() string {
+	return fmt.Sprintf("%d rows, %d -> %v, %s, epilogue %d, bias %v, DoRA %v", c.rows, c.in, c.outs, c.popularity, c.epilogue, c.bias, c.dora)
+}
+
+// linear is a case with its numbers and the oracle's answer.
+type linear struct {
+	engine.Linear
+	y    *output
+	want []float64
+	out  weights.DType
+}
+
+func (b *bench) newLinear(c linearCase, weight, act weights.DType) linear {
+	p := b.newProduct(c.shape, weight, act)
+	l := linear{out: weights.F32}
+	if c.epilogue == engine.SiLU {
+		l.out = act
+	}
+	o := ref.Linear{
+		Modules: p.modules, In: c.in, Stride: p.stride, Epilogue: ref.Epilogue(c.epilogue),
+		X: b.normal(c.rows*c.in, 1, act),
+	}
+	l.Linear = engine.Linear{Product: p.Product, X: b.stored(o.X, act), Rows: c.rows, Epilogue: c.epilogue}
+	if c.popularity != "" {
+		o.Slots = b.slotsOf(c.popularity, c.rows, p.slots)
+		o.V = b.normal(c.rows*len(c.outs)*p.stride, 0.3, weights.F32)
+		l.LoRA = engine.LoRA{V: b.stored(o.V, weights.F32), Slots: b.integers(o.Slots), Stride: p.stride, Reads: p.reads}
+	}
+	n := c.rows * p.Width(c.epilogue)
+	l.y = b.blank(n * l.out.Size())
+	if c.epilogue == engine.Add {
+		o.Y = b.normal(n, 1, weights.F32)
+		l.y = b.holding(encode(o.Y, weights.F32))
+	}
+	l.Y, l.want = l.y.Range, o.Run()
+	return l
+}
+
+// check runs the product in a tile shape (nil: the tuning's own) against the oracle.
+func (l linear) check(b *bench, k *engine.Kernels, tile *shaders.Tile, what ...any) {
+	b.Helper()
+	l.Tile = tile
+	b.dispatch(func(rec *vk.Recorder) error { return k.Linear(rec, l.Linear) }, l.y)
+	requireClose(b, l.want, l.y.numbers(b, l.out), l.out, what...)
+}
+
+// tiles are the tile shapes of both tunings.
+func tiles() []shaders.Tile {
+	var all []shaders.Tile
+	for _, t := range shaders.Tunings() {
+		all = append(all, t.Linear...)
+	}
+	return all
+}
+
+func TestLinearInEveryTypeAndTile(t *testing.T) {
+	for _, types := range pairs {
+		t.Run(fmt.Sprint(types.weight, types.act), func(t *testing.T) {
+			b, k := newBench(t, 1), kernels(t, tuning(t, "software"), types.weight, types.act)
+			for i, c := range linearCases() {
+				l := b.newLinear(c, types.weight, types.act)
+				l.check(b, k, nil, c)
+				for j, tile := range tiles() {
+					// float32 takes every pair of case and tile, the others a third of them.
+					if types.weight == weights.F32 || (i+j)%3 == 0 {
+						l.check(b, k, &tile, fmt.Sprintf("%v, tile %+v", c, tile))
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestLinearInEveryWorkgroup(t *testing.T) {
+	b, k := newBench(t, 2), kernels(t, tuning(t, "gpu"), weights.F32, weights.F32)
+	c := linearCase{shape: shape{in: 192, outs: []int{133, 12, 7}, bias: true, ranks: ranks, dora: true}, rows: 7, popularity: "mixed"}
+	wide := c
+	wide.outs, wide.epilogue = []int{132, 132}, engine.SiLU
+	l, s := b.newLinear(c, weights.F32, weights.F32), b.newLinear(wide, weights.F32, weights.F32)
+	for _, wg := range workgroups() {
+		for _, split := range []bool{false, true} {
+			tile := shaders.Tile{Workgroup: wg, Rows: 2, Columns: 8, SplitK: split}
+			if int(4*wg*tile.Rows*tile.Columns) > device.Info.SharedMemory {
+				continue
+			}
+			l.check(b, k, &tile, tile)
+			s.check(b, k, &tile, tile)
+		}
+	}
+}
+
+// A whole product: the shrink's result goes into the expand in one step, and
+// the recorder orders the two.
+func TestShrinkThenLinear(t *testing.T) {
+	for _, tuning := range shaders.Tunings() {
+		b, k := newBench(t, 3), kernels(t, tuning, weights.F32, weights.F32)
+		c := linearCase{shape: shape{in: 192, outs: []int{133, 60}, ranks: ranks, dora: true}, rows: 21, popularity: "mixed"}
+		p := b.newProduct(c.shape, weights.F32, weights.F32)
+		x, slots := b.normal(c.rows*c.in, 1, weights.F32), b.slotsOf(c.popularity, c.rows, p.slots)
+		v := ref.Shrink(p.modules, x, c.in, slots, p.stride)
+		o := ref.Linear{Modules: p.modules, In: c.in, X: x, Slots: slots, Stride: p.stride}
+		for _, f := range v {
+			o.V = append(o.V, float32(f))
+		}
+		want := o.Run()
+		onDevice, scratch, y := b.stored(x, weights.F32), b.blank(4*len(v)), b.blank(4*len(want))
+		b.dispatch(func(rec *vk.Recorder) error {
+			if err := k.Shrink(rec, p.shrink(b, onDevice, scratch, slots, tuning)); err != nil {
+				return err
+			}
+			return k.Linear(rec, engine.Linear{
+				Product: p.Product, X: onDevice, Y: y.Range, Rows: c.rows,
+				LoRA: engine.LoRA{V: scratch.Range, Slots: b.integers(slots), Stride: p.stride, Reads: p.reads},
+			})
+		}, scratch, y)
+		requireClose(t, want, y.numbers(b, weights.F32), weights.F32, tuning.Name)
+	}
+}

@@ -1,0 +1,82 @@
+package shaders_test
+
+import (
+	"fmt"
+	"testing"
+
+	"loquetier/engine"
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+	"loquetier/shaders/ref"
+)
+
+const eps = 1e-5
+
+func TestNorm(t *testing.T) {
+	for _, act := range types {
+		b := newBench(t, 5)
+		for i, width := range []int{4, 12, 60, 192} {
+			rows := []int{1, 133, 3, 7}[i]
+			x, g := b.normal(rows*width, 3, weights.F32), b.normal(width, 1, weights.F32)
+			var list []int32
+			for row := 0; row < rows; row += 2 {
+				list = append(list, int32(rows-1-row))
+			}
+			n := engine.Norm{X: b.stored(x, weights.F32), G: b.stored(g, weights.F32), Eps: eps, Width: width}
+			for _, tuning := range shrinkTunings(t)[:2+6*(i%2)] {
+				k := kernels(t, tuning, act, act)
+				for _, list := range [][]int32{nil, list} {
+					want := ref.Norm(x, g, eps, list)
+					y := b.blank(len(want) * act.Size())
+					n.Y, n.Rows, n.List = y.Range, len(want)/width, vk.Range{}
+					if list != nil {
+						n.List = b.integers(list)
+					}
+					b.dispatch(func(rec *vk.Recorder) error { return k.Norm(rec, n) }, y)
+					requireClose(t, want, y.numbers(b, act), act, fmt.Sprintf("%v, width %d, %d rows", act, width, n.Rows))
+				}
+			}
+		}
+	}
+}
+
+func TestNormWithShrink(t *testing.T) {
+	for _, act := range types {
+		t.Run(fmt.Sprint(act), func(t *testing.T) {
+			b, tunings := newBench(t, 6), shrinkTunings(t)
+			for i, c := range shrinkCases() {
+				p := b.newProduct(c.shape, act, act)
+				x, g := b.normal(c.rows*c.in, 3, weights.F32), b.normal(c.in, 1, weights.F32)
+				slots := b.slotsOf(c.popularity, c.rows, p.slots)
+				n := engine.Norm{X: b.stored(x, weights.F32), G: b.stored(g, weights.F32), Eps: eps, Width: c.in, Rows: c.rows}
+				var list []int32
+				if i%2 == 1 { // rows of Y in another order than rows of X
+					for row := range c.rows {
+						list = append(list, int32(c.rows-1-row))
+					}
+					n.List = b.integers(list)
+				}
+				want := ref.Norm(x, g, eps, list)
+				// The kernel shrinks the normed rows before they are rounded.
+				exact := make([]float32, len(want))
+				for i, v := range want {
+					exact[i] = float32(v)
+				}
+				wantV := ref.Shrink(p.modules, exact, c.in, slots, p.stride)
+				y, v := b.blank(len(want)*act.Size()), b.blank(4*len(wantV))
+				n.Y = y.Range
+				for j, tuning := range tunings {
+					if j > 1 && (i+j)%4 > 0 {
+						continue
+					}
+					k, s := kernels(t, tuning, act, act), p.shrink(b, vk.Range{}, v, slots, tuning)
+					n.Shrink = &s
+					b.dispatch(func(rec *vk.Recorder) error { return k.Norm(rec, n) }, y, v)
+					what := fmt.Sprintf("%v, %+v", c, tuning)
+					requireClose(t, want, y.numbers(b, act), act, what)
+					requireClose(t, wantV, v.numbers(b, weights.F32), weights.F32, what)
+				}
+			}
+		})
+	}
+}
