@@ -68,7 +68,7 @@ func flattenInto(out []component, raw json.RawMessage, list string, depth int) (
 	}
 	var items []json.RawMessage
 	if err := json.Unmarshal(fields[list], &items); err != nil {
-		return nil, fmt.Errorf("Sequence: %s: %w", list, err)
+		return nil, fmt.Errorf("%s: %w", list, err)
 	}
 	for i, item := range items {
 		if out, err = flattenInto(out, item, list, depth+1); err != nil {

