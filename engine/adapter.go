@@ -28,7 +28,8 @@ type AdapterModule struct {
 // resident is an adapter in device memory.
 type resident struct {
 	memory  vk.Buffer
-	maxRank int // padded
+	maxRank int  // padded
+	gains   bool // it is a DoRA adapter
 }
 
 // placement is where a module's matrices lie in its adapter's memory.
@@ -98,6 +99,7 @@ func (e *Engine) fill(slot int, a Adapter, places []placement, r *resident) erro
 				return fmt.Errorf("%s: %w", m.Magnitude.Name, err)
 			}
 			entry.gain = r.memory.Address + p.gain
+			r.gains = true
 		}
 		e.slots.entries[e.slots.index(m.Layer, m.Module, slot)] = entry
 		r.maxRank = max(r.maxRank, p.rank)

@@ -67,8 +67,8 @@ func FamilyFor(info vk.Info) string {
 	return "gpu"
 }
 
-// tuningFor is FamilyFor's row, or the one that is forced by name.
-func tuningFor(info vk.Info, forced string) (shaders.Tuning, error) {
+// TuningFor is FamilyFor's row, or the one that is forced by name.
+func TuningFor(info vk.Info, forced string) (shaders.Tuning, error) {
 	if forced == "" {
 		forced = FamilyFor(info)
 	}

@@ -74,7 +74,7 @@ func New(device *Device, checkpoint *weights.Checkpoint, config Config) (*Engine
 		return nil, err
 	}
 	config.setDefaults(device, c)
-	tuning, err := tuningFor(device.Info, config.Family)
+	tuning, err := TuningFor(device.Info, config.Family)
 	if err != nil {
 		return nil, err
 	}
@@ -183,3 +183,6 @@ func (e *Engine) Model() weights.Config { return e.checkpointConfig }
 
 // Family is the name of the kernel family in use.
 func (e *Engine) Family() string { return e.kernels.Tuning.Name }
+
+// Used is the number of bytes of device memory in use.
+func (e *Engine) Used() uint64 { return e.device.Used() }

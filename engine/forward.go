@@ -107,7 +107,7 @@ func (e *Engine) shrink(rec *vk.Recorder, l *layout, p Product, x vk.Range) erro
 
 func (e *Engine) shrinkOf(l *layout, p Product) Shrink {
 	return Shrink{
-		Product: p, Tiles: Tiles{List: e.at(l.tiles), Count: l.tileCount},
+		Product: p, Tiles: Tiles{List: e.at(l.tiles), Count: l.tileCount, Rows: l.tileRows},
 		V: e.rows(e.arena.v, l.rows, len(p.Outs)*l.maxRank, 4), Reads: []vk.Range{e.slots.buffer.All()},
 		Rows: l.rows, Stride: l.maxRank, MaxRank: l.maxRank,
 	}
@@ -117,7 +117,7 @@ func (e *Engine) linear(rec *vk.Recorder, l *layout, p Product, x, y vk.Range, e
 	call := Linear{Product: p, X: x, Y: y, Rows: l.rows, Epilogue: epilogue}
 	if l.adapters {
 		call.LoRA = LoRA{
-			V: e.rows(e.arena.v, l.rows, len(p.Outs)*l.maxRank, 4), Slots: e.at(l.slots), Stride: l.maxRank,
+			V: e.rows(e.arena.v, l.rows, len(p.Outs)*l.maxRank, 4), Slots: e.at(l.slots), Stride: l.maxRank, Gains: l.gains,
 			Reads: []vk.Range{e.slots.buffer.All()},
 		}
 	}

@@ -8,10 +8,11 @@ type layout struct {
 	rows     int
 	adapters bool // some row has one
 	maxRank  int  // largest padded rank among the step's adapters
+	gains    bool // some of them have DoRA gains
 
 	tokens, positions, cells, slots entry
 	tiles                           entry // shrink
-	tileCount                       int
+	tileCount, tileRows             int
 	blockTables                     entry
 	prefill, decode                 runs
 	wants                           []want
@@ -58,7 +59,8 @@ func (e *Engine) arrange(step *batch.Step) layout {
 	l.blockTables, l.prefill.list, l.decode.list = add(&e.tables, t.blocks), add(&e.tables, t.prefill), add(&e.tables, t.decode)
 	if l.adapters {
 		l.slots = add(&e.tables, t.slots)
-		tiles := cutTiles(t.slots, int(e.kernels.Tuning.ShrinkRows))
+		l.tileRows = tileRows(t.slots, int(e.kernels.Tuning.ShrinkRows))
+		tiles := cutTiles(t.slots, l.tileRows)
 		l.tiles, l.tileCount = add(&e.tables, tiles), len(tiles)/3
 	}
 	e.arrangeWants(&l)
@@ -76,6 +78,7 @@ func (e *Engine) addRows(l *layout, t *rowTables, s *batch.Span) {
 	if s.Slot != batch.Base {
 		l.adapters = true
 		l.maxRank = max(l.maxRank, e.residents[s.Slot].maxRank)
+		l.gains = l.gains || e.residents[s.Slot].gains
 	}
 }
 
@@ -94,6 +97,21 @@ func (l *layout) addRuns(t *rowTables, s *batch.Span) {
 	l.prefill.count++
 	l.prefill.longest = max(l.prefill.longest, len(s.Tokens))
 	l.prefill.span = max(l.prefill.span, keys)
+}
+
+// tileRows is the height of tiles that wastes least: the smallest power of two
+// that holds the longest run of an adapter, at most the tuning's.
+func tileRows(slots []int32, most int) int {
+	rows, run := 1, 0
+	for i, slot := range slots {
+		if i > 0 && slot != slots[i-1] {
+			run = 0
+		}
+		if run++; slot != batch.Base && run > rows && rows < most {
+			rows *= 2
+		}
+	}
+	return rows
 }
 
 // cutTiles lists (first row, rows, slot) of the runs of one adapter, cut to

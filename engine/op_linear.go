@@ -47,6 +47,7 @@ type LoRA struct {
 	V      vk.Range // [Rows, parts, Stride] float32: what the shrink left
 	Slots  vk.Range // [Rows] int32: slot of each row, -1 for the base
 	Stride int      // a multiple of 4, at least every adapter's padded rank
+	Gains  bool     // some adapter has a DoRA gain
 	Reads  []vk.Range
 }
 
@@ -64,7 +65,7 @@ type Linear struct {
 type linearPush struct {
 	x, parts, v, slots, y            uint64
 	rows, k, count, yStride, vStride uint32
-	_                                uint32
+	gains                            uint32
 }
 
 const _ = vk.MaxPush - unsafe.Sizeof(linearPush{})
@@ -86,7 +87,7 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	width := l.Width(l.Epilogue)
 	push := linearPush{
 		x: l.X.Address, parts: l.Table.Address, v: l.V.Address, slots: l.Slots.Address, y: l.Y.Address,
-		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), yStride: uint32(width), vStride: uint32(l.Stride),
+		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), yStride: uint32(width), vStride: uint32(l.Stride), gains: bit(l.Gains),
 	}
 	reads := append(present(l.X, l.Table, l.V, l.Slots), l.LoRA.Reads...)
 	if l.Epilogue == Add {
@@ -132,19 +133,20 @@ func (k *Kernels) checkLinear(l Linear) error {
 	return require("linear", fields...)
 }
 
+// groups covers Y; a workgroup lies in one part, with SiLU in both.
 func (l Linear) groups(t shaders.Tile) [3]uint32 {
-	tiles := 0
+	span, outs := int(t.Columns), l.Outs
 	if l.Epilogue == SiLU {
-		tiles = ceil(l.Outs[0], int(t.Columns)/2)
-	} else {
-		for _, n := range l.Outs {
-			tiles += ceil(n, int(t.Columns))
-		}
+		span, outs = span/2, outs[:1]
 	}
 	if !t.SplitK {
-		tiles = ceil(tiles, int(t.Workgroup))
+		span *= int(t.Workgroup)
 	}
-	return [3]uint32{uint32(tiles), uint32(ceil(l.Rows, int(t.Rows))), 1}
+	groups := 0
+	for _, n := range outs {
+		groups += ceil(n, span)
+	}
+	return [3]uint32{uint32(groups), uint32(ceil(l.Rows, int(t.Rows))), 1}
 }
 
 func (k *Kernels) linearWork(l Linear) vk.Work {

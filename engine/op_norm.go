@@ -35,7 +35,11 @@ func (k *Kernels) Norm(rec *vk.Recorder, n Norm) error {
 		return err
 	}
 	t := k.Tuning
-	p, err := k.pipeline("norm"+variant(k.Act), t.ShrinkWorkgroup, t.ShrinkRows, t.ShrinkRanks, bit(t.ShrinkSplitK))
+	height := t.ShrinkRows
+	if n.Shrink != nil {
+		height = n.Shrink.height(t)
+	}
+	p, err := k.pipeline("norm"+variant(k.Act), t.ShrinkWorkgroup, height, t.ShrinkRanks, bit(t.ShrinkSplitK))
 	if err != nil {
 		return err
 	}

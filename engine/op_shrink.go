@@ -4,13 +4,15 @@ import (
 	"unsafe"
 
 	"loquetier/engine/vk"
+	"loquetier/shaders"
 )
 
-// Tiles is the step's list of shrink tiles: runs of rows of one adapter, cut
-// to the tuning's ShrinkRows. Rows of the base are in none.
+// Tiles is the step's list of shrink tiles: runs of rows of one adapter.
+// Rows of the base are in none.
 type Tiles struct {
 	List  vk.Range // [Count] of (first row, rows, slot) int32
 	Count int
+	Rows  int // the most rows of a tile; 0: the tuning's ShrinkRows
 }
 
 // Shrink is V = scale * X . A^T for the rows of the tiles.
@@ -38,7 +40,7 @@ func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
 		return err
 	}
 	t := k.Tuning
-	p, err := k.pipeline("shrink"+variant(k.Act), t.ShrinkWorkgroup, t.ShrinkRows, t.ShrinkRanks, bit(t.ShrinkSplitK))
+	p, err := k.pipeline("shrink"+variant(k.Act), t.ShrinkWorkgroup, s.Tiles.height(t), t.ShrinkRanks, bit(t.ShrinkSplitK))
 	if err != nil {
 		return err
 	}
@@ -55,11 +57,19 @@ func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
 	return nil
 }
 
+// height is the tile height the kernel is made for.
+func (t Tiles) height(tuning shaders.Tuning) uint32 {
+	if t.Rows == 0 {
+		return tuning.ShrinkRows
+	}
+	return uint32(t.Rows)
+}
+
 // rankBlocks is the number of workgroups that cover the largest rank.
 func (k *Kernels) rankBlocks(maxRank int) int {
-	each := int(k.Tuning.ShrinkWorkgroup)
-	if k.Tuning.ShrinkSplitK {
-		each = int(k.Tuning.ShrinkRanks)
+	each := int(k.Tuning.ShrinkRanks)
+	if !k.Tuning.ShrinkSplitK {
+		each *= int(k.Tuning.ShrinkWorkgroup)
 	}
 	return ceil(maxRank, each)
 }

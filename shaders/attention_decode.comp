@@ -5,14 +5,15 @@
 // once for all of them. Long contexts are split over workgroups; the last
 // one to finish merges the parts (Flash-Decoding), so a split adds no dispatch.
 //
-// A workgroup walks its keys in chunks of WG: first each lane scores one key,
-// then each lane sums some of the head's vec4s over the chunk's values.
+// A workgroup walks its keys in chunks of WG * PER: first each lane scores PER
+// keys, then each lane sums some of the head's vec4s over the chunk's values.
 #include "storage.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint HEAD = 32;
 layout(constant_id = 2) const uint GROUP = 3;
-const uint WG = gl_WorkGroupSize.x, BLOCK = 16, QUADS = HEAD / 4;
+layout(constant_id = 3) const uint PER = 1;
+const uint WG = gl_WorkGroupSize.x, CHUNK = WG * PER, BLOCK = 16, QUADS = HEAD / 4;
 const uint HELD = (QUADS + WG - 1) / WG;            // vec4s of the head a lane sums
 const uint TEAMS = WG > QUADS ? WG / QUADS : 1;     // groups of lanes that take turns at keys
 const uint PART = HEAD + 4;                         // a split's result: sums, top, total
@@ -35,84 +36,91 @@ layout(push_constant) uniform Push {
     uint window;
 };
 
-shared float weight[GROUP * WG];  // scores, then softmax weights of a chunk
-shared float scratch[WG];
+#include "reduce.glsl"
+
+shared float weight[GROUP * CHUNK]; // softmax weights of a chunk
+shared float peaks[GROUP * WG];     // each lane's largest score
 shared vec4 team_sum[TEAMS > 1 ? WG : 1];
 shared bool merges;
 
-float top[GROUP], total[GROUP];
+float top[GROUP], total[GROUP]; // total is this lane's share
 vec4 acc[GROUP * HELD];
-
-float max_of_lanes(float x) {
-    const uint lane = gl_LocalInvocationID.x;
-    barrier();
-    scratch[lane] = x;
-    for (uint h = WG / 2; h > 0; h /= 2) {
-        barrier();
-        if (lane < h) scratch[lane] = max(scratch[lane], scratch[lane + h]);
-    }
-    barrier();
-    return scratch[0];
-}
-
-float sum_of_lanes(float x) {
-    const uint lane = gl_LocalInvocationID.x;
-    barrier();
-    scratch[lane] = x;
-    for (uint h = WG / 2; h > 0; h /= 2) {
-        barrier();
-        if (lane < h) scratch[lane] += scratch[lane + h];
-    }
-    barrier();
-    return scratch[0];
-}
 
 uint cell_of(uint table, uint kv_head, uint key) {
     return ((uint(tables.v[table + key / BLOCK]) * kv_heads + kv_head) * BLOCK + key % BLOCK) * HEAD;
+}
+
+// peak is the largest score of a chunk for every head of the group.
+void find_peaks() {
+    const uint lane = gl_LocalInvocationID.x;
+    barrier();
+    for (uint h = WG / 2; h > 0 && WG > SMALL; h /= 2) {
+        if (lane < h)
+            for (uint g = 0; g < GROUP; g++) peaks[g * WG + lane] = max(peaks[g * WG + lane], peaks[g * WG + lane + h]);
+        barrier();
+    }
+}
+
+float peak(uint g) {
+    float m = peaks[g * WG];
+    for (uint i = 1; i < (WG > SMALL ? 1 : WG); i++) m = max(m, peaks[g * WG + i]);
+    return m;
 }
 
 // score fills weight[] with the chunk's softmax weights and rescales what was
 // summed so far.
 void score(uint row, uint kv_head, uint table, uint key, uint end) {
     const uint lane = gl_LocalInvocationID.x;
-    const bool seen = key + lane < end;
-    const uint cell = cell_of(table, kv_head, min(key + lane, end - 1));
     const uint at = (row * kv_heads + kv_head) * GROUP * HEAD;
-    float s[GROUP];
-    for (uint g = 0; g < GROUP; g++) s[g] = 0;
-    for (uint i = 0; i < HEAD; i += 4) {
-        vec4 kk = load_act(keys, cell + i);
-        for (uint g = 0; g < GROUP; g++) s[g] += dot(load_f32(q, at + g * HEAD + i), kk);
+    float s[GROUP * PER];
+    for (uint j = 0; j < PER; j++) {
+        const uint cell = cell_of(table, kv_head, min(key + j * WG + lane, end - 1));
+        for (uint g = 0; g < GROUP; g++) s[g * PER + j] = 0;
+        for (uint i = 0; i < HEAD; i += 4) {
+            vec4 kk = load_act(keys, cell + i);
+            for (uint g = 0; g < GROUP; g++) s[g * PER + j] += dot(load_f32(q, at + g * HEAD + i), kk);
+        }
+        for (uint g = 0; g < GROUP; g++) s[g * PER + j] = key + j * WG + lane < end ? s[g * PER + j] * scale : MASKED;
     }
     for (uint g = 0; g < GROUP; g++) {
-        float x = seen ? s[g] * scale : MASKED;
-        float above = max(top[g], max_of_lanes(x));
-        float p = seen ? exp(x - above) : 0, shrunk = exp(top[g] - above);
-        weight[g * WG + lane] = p;
-        total[g] = total[g] * shrunk + sum_of_lanes(p);
+        float m = s[g * PER];
+        for (uint j = 1; j < PER; j++) m = max(m, s[g * PER + j]);
+        peaks[g * WG + lane] = m;
+    }
+    find_peaks();
+    for (uint g = 0; g < GROUP; g++) {
+        float above = max(top[g], peak(g)), shrunk = exp(top[g] - above);
         top[g] = above;
+        total[g] *= shrunk;
+        for (uint j = 0; j < PER; j++) {
+            float p = key + j * WG + lane < end ? exp(s[g * PER + j] - above) : 0;
+            weight[g * CHUNK + j * WG + lane] = p;
+            total[g] += p;
+        }
         for (uint i = 0; i < HELD; i++) acc[g * HELD + i] *= shrunk;
     }
+    barrier();
 }
 
 void gather(uint kv_head, uint table, uint key, uint end) {
     const uint lane = gl_LocalInvocationID.x, team = TEAMS > 1 ? lane / QUADS : 0;
-    barrier();
     if (team < TEAMS)
-        for (uint j = team; j < WG && key + j < end; j += TEAMS) {
+        for (uint j = team; j < CHUNK && key + j < end; j += TEAMS) {
             uint cell = cell_of(table, kv_head, key + j);
             for (uint i = 0; i < HELD; i++) {
                 uint quad = (TEAMS > 1 ? lane % QUADS : lane) + i * WG;
                 if (quad >= QUADS) break;
                 vec4 vv = load_act(values, cell + quad * 4);
-                for (uint g = 0; g < GROUP; g++) acc[g * HELD + i] += weight[g * WG + j] * vv;
+                for (uint g = 0; g < GROUP; g++) acc[g * HELD + i] += weight[g * CHUNK + j] * vv;
             }
         }
     barrier();
 }
 
-// join sums the teams' shares; the first team then holds the whole.
+// join sums the lanes' totals, and the teams' shares; the first team then
+// holds the whole.
 void join() {
+    for (uint g = 0; g < GROUP; g++) total[g] = sum_of_lanes(total[g]);
     if (TEAMS == 1) return;
     const uint lane = gl_LocalInvocationID.x;
     for (uint g = 0; g < GROUP; g++) {
@@ -184,7 +192,7 @@ void main() {
         total[g] = 0;
     }
     for (uint i = 0; i < GROUP * HELD; i++) acc[i] = vec4(0);
-    for (uint key = from; key < end; key += WG) {
+    for (uint key = from; key < end; key += CHUNK) {
         score(row, kv_head, table, key, end);
         gather(kv_head, table, key, end);
     }

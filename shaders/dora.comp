@@ -17,7 +17,7 @@ layout(push_constant) uniform Push {
     float scale;
 };
 
-shared float scratch[WG];
+#include "reduce.glsl"
 
 void main() {
     const uint lane = gl_LocalInvocationID.x;
@@ -33,11 +33,6 @@ void main() {
         vec4 whole = load_weight(w, row * k + i) + scale * low;
         sum += dot(whole, whole);
     }
-    scratch[lane] = sum;
-    for (uint h = WG / 2; h > 0; h /= 2) {
-        barrier();
-        if (lane < h) scratch[lane] += scratch[lane + h];
-    }
-    barrier();
-    if (lane == 0) gain.v[row] = magnitude.v[row] / sqrt(scratch[0]);
+    sum = sum_of_lanes(sum);
+    if (lane == 0) gain.v[row] = magnitude.v[row] / sqrt(sum);
 }

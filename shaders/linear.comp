@@ -33,117 +33,121 @@ layout(push_constant) uniform Push {
     Ints slots;    // [rows] slot or -1 for the base; null when no row has an adapter
     uvec2 y;       // [rows, y_stride], float32 or, with SILU, the activation type
     uint rows, k, count, y_stride, v_stride;
+    uint gains;    // 1 where some adapter of the step has a gain
 };
 
+const uint HALVES = EPILOGUE == SILU ? 2 : 1, WIDE = TN / HALVES; // a tile's columns by part
+
 shared float partial[SPLIT_K == 1 ? WG * TM * TN : 1];
-uint part_of[TN], column[TN];
+Part part[HALVES];
+uint number;      // of part[0] among the product's
+uint column;      // the tile's first; with SILU of both parts
+int slot_of[TM];  // each row's; filled where some row has an adapter
 float acc[TM * TN];
-vec4 wide[TN]; // the columns' weights at one position of K
+vec4 wide[TN];    // the columns' weights at one position of K, or of the rank
 
-// locate gives tile j its columns: TN of one part, or with SILU the same TN/2 of both.
-bool locate(uint j) {
-    if (EPILOGUE == SILU) {
-        for (uint c = 0; c < TN; c++) {
-            part_of[c] = c / (TN / 2);
-            column[c] = j * (TN / 2) + c % (TN / 2);
+// locate finds the workgroup's part and the invocation's columns. A workgroup
+// lies in one part, so that everything looked up by part is the same for its lanes.
+bool locate() {
+    const uint span = SPLIT_K == 1 ? WIDE : WIDE * WG;
+    uint group = gl_WorkGroupID.x, p = 0;
+    if (EPILOGUE != SILU)
+        for (; p + 1 < count; p++) {
+            uint groups = (parts.v[p].n + span - 1) / span;
+            if (group < groups) break;
+            group -= groups;
         }
-        return column[0] < parts.v[0].n;
-    }
-    uint p = 0;
-    for (; p < count; p++) {
-        uint tiles = (parts.v[p].n + TN - 1) / TN;
-        if (j < tiles) break;
-        j -= tiles;
-    }
-    for (uint c = 0; c < TN; c++) {
-        part_of[c] = p;
-        column[c] = j * TN + c;
-    }
-    return p < count;
+    number = p;
+    for (uint h = 0; h < HALVES; h++) part[h] = parts.v[p + h];
+    column = group * span + (SPLIT_K == 1 ? 0 : gl_LocalInvocationID.x * WIDE);
+    return column < part[0].n;
 }
 
-void multiply_add(uint i, vec4 xk, uint from, uint to) {
-    for (uint c = 0; c < TN; c++)
-        if (c >= from && c < to) acc[i * TN + c] += dot(xk, wide[c]);
-}
+uint row_of(uint i) { return min(gl_WorkGroupID.y * TM + i, rows - 1); }
 
-void base_product(uint m0, uint first, uint step) {
-    WEIGHT w[TN];
+// column_of is the output that column c of the tile computes.
+uint column_of(uint c) { return min(column + c % WIDE, part[0].n - 1); }
+
+void base_product(uint first, uint step) {
+    WEIGHT w[HALVES];
     uint at[TN];
-    for (uint c = 0; c < TN; c++) {
-        w[c] = WEIGHT(parts.v[part_of[c]].w);
-        at[c] = min(column[c], parts.v[part_of[c]].n - 1) * k;
-    }
+    for (uint h = 0; h < HALVES; h++) w[h] = WEIGHT(part[h].w);
+    for (uint c = 0; c < TN; c++) at[c] = column_of(c) * k;
     for (uint kk = first; kk < k; kk += step) {
-        for (uint c = 0; c < TN; c++) wide[c] = load_weight(w[c], at[c] + kk);
-        for (uint i = 0; i < TM; i++)
-            multiply_add(i, load_act(x, min(m0 + i, rows - 1) * k + kk), 0, TN);
+        for (uint c = 0; c < TN; c++) wide[c] = load_weight(w[c / WIDE], at[c] + kk);
+        for (uint i = 0; i < TM; i++) {
+            vec4 xk = load_act(x, row_of(i) * k + kk);
+            for (uint c = 0; c < TN; c++) acc[i * TN + c] += dot(xk, wide[c]);
+        }
     }
 }
 
-// b_rows loads the columns' rows of B at one position of the rank.
-void b_rows(Slot s, uint n, uint r, uint from, uint to) {
-    for (uint c = 0; c < TN; c++)
-        if (c >= from && c < to) wide[c] = load_act(s.b, min(column[c], n - 1) * s.rank + r);
+// expand adds the LoRA product of part h for rows [from, from + n) of the
+// tile, which have one adapter: each load of B serves all of them.
+void expand(uint h, uint from, uint n, uint first, uint step) {
+    if (slot_of[from] < 0) return;
+    Slot s = part[h].slots.v[slot_of[from]];
+    if (IS_NULL(s.b)) return;
+    uint at[WIDE];
+    for (uint c = 0; c < WIDE; c++) at[c] = column_of(c) * s.rank;
+    for (uint r = first; r < s.rank; r += step) {
+        for (uint c = 0; c < WIDE; c++) wide[c] = load_act(s.b, at[c] + r);
+        for (uint i = from; i < from + n; i++) {
+            vec4 vr = load_f32(v, (row_of(i) * count + number + h) * v_stride + r);
+            for (uint c = 0; c < WIDE; c++) acc[i * TN + h * WIDE + c] += dot(vr, wide[c]);
+        }
+    }
 }
 
-// expand adds the LoRA product for columns [from, to), which lie in one part.
-// Rows of one adapter share the loads of B; in a mixed tile each row has its own.
-void expand(uint m0, uint from, uint to, uint first, uint step) {
-    uint p = part_of[from], n = parts.v[p].n;
-    Slots table = parts.v[p].slots;
-    int s0 = slots.v[m0];
-    bool same = true;
-    for (uint i = 1; i < TM; i++) same = same && slots.v[min(m0 + i, rows - 1)] == s0;
-    if (same && s0 < 0) return;
-    if (same) {
-        Slot s = table.v[s0];
-        if (IS_NULL(s.b)) return;
-        for (uint r = first; r < s.rank; r += step) {
-            b_rows(s, n, r, from, to);
-            for (uint i = 0; i < TM; i++)
-                multiply_add(i, load_f32(v, (min(m0 + i, rows - 1) * count + p) * v_stride + r), from, to);
-        }
+bool alike(uint i, uint n) {
+    for (uint j = 1; j < n; j++)
+        if (slot_of[i + j] != slot_of[i]) return false;
+    return true;
+}
+
+// adapters adds the LoRA products of all rows: a tile of one adapter at once,
+// a mixed one by pairs of rows where they agree.
+void adapters(uint h, uint first, uint step) {
+    if (alike(0, TM)) {
+        expand(h, 0, TM, first, step);
         return;
     }
-    for (uint i = 0; i < TM; i++) {
-        uint m = min(m0 + i, rows - 1);
-        int si = slots.v[m];
-        if (si < 0) continue;
-        Slot s = table.v[si];
-        if (IS_NULL(s.b)) continue;
-        for (uint r = first; r < s.rank; r += step) {
-            b_rows(s, n, r, from, to);
-            multiply_add(i, load_f32(v, (m * count + p) * v_stride + r), from, to);
+    for (uint i = 0; i < TM; i += 2) {
+        if (i + 1 < TM && alike(i, 2)) {
+            expand(h, i, 2, first, step);
+            continue;
         }
+        expand(h, i, 1, first, step);
+        if (i + 1 < TM) expand(h, i + 1, 1, first, step);
     }
 }
 
-// settled applies gain and bias to a finished sum.
-float settled(uint m, uint c, float sum) {
-    Part p = parts.v[part_of[c]];
-    uint n = min(column[c], p.n - 1);
-    if (!IS_NULL(slots) && slots.v[m] >= 0) {
-        Floats gain = p.slots.v[slots.v[m]].gain;
-        if (!IS_NULL(gain)) sum *= gain.v[n];
+// settle applies DoRA's gain and the bias to a row's finished sums.
+void settle(uint m, inout float row[TN]) {
+    for (uint h = 0; h < HALVES; h++) {
+        if (gains == 1 && slots.v[m] >= 0) {
+            Floats gain = part[h].slots.v[slots.v[m]].gain;
+            if (!IS_NULL(gain))
+                for (uint c = 0; c < WIDE; c++) row[h * WIDE + c] *= gain.v[column_of(c)];
+        }
+        if (!IS_NULL(part[h].bias))
+            for (uint c = 0; c < WIDE; c++) row[h * WIDE + c] += part[h].bias.v[column_of(c)];
     }
-    return IS_NULL(p.bias) ? sum : sum + p.bias.v[n];
 }
 
 void finish(uint m, float row[TN]) {
     if (m >= rows) return;
-    for (uint c = 0; c < TN; c++) row[c] = settled(m, c, row[c]);
+    settle(m, row);
     if (EPILOGUE == SILU) {
-        for (uint c = 0; c < TN / 2; c += 2) {
-            vec2 g = vec2(row[c], row[c + 1]), u = vec2(row[TN / 2 + c], row[TN / 2 + c + 1]);
-            if (column[c] < parts.v[0].n) store2_act(ACT(y), m * y_stride + column[c], g / (1.0 + exp(-g)) * u);
+        for (uint c = 0; c < WIDE; c += 2) {
+            vec2 g = vec2(row[c], row[c + 1]), u = vec2(row[WIDE + c], row[WIDE + c + 1]);
+            if (column + c < part[0].n) store2_act(ACT(y), m * y_stride + column + c, g / (1.0 + exp(-g)) * u);
         }
         return;
     }
-    Part p = parts.v[part_of[0]];
     for (uint c = 0; c < TN; c++) {
-        if (column[c] >= p.n) break;
-        uint at = m * y_stride + p.offset + column[c];
+        if (column + c >= part[0].n) break;
+        uint at = m * y_stride + part[0].offset + column + c;
         Floats(y).v[at] = EPILOGUE == ADD ? Floats(y).v[at] + row[c] : row[c];
     }
 }
@@ -160,28 +164,27 @@ void reduce(uint lane) {
 }
 
 void main() {
-    const uint lane = gl_LocalInvocationID.x, m0 = gl_WorkGroupID.y * TM;
+    const uint lane = gl_LocalInvocationID.x;
     const uint first = SPLIT_K == 1 ? lane * 4 : 0, step = SPLIT_K == 1 ? WG * 4 : 4;
     // With SPLIT_K the whole workgroup leaves or none, so barriers are met by all.
-    if (!locate(SPLIT_K == 1 ? gl_WorkGroupID.x : gl_GlobalInvocationID.x)) return;
+    if (!locate()) return;
     for (uint i = 0; i < TM * TN; i++) acc[i] = 0;
-    base_product(m0, first, step);
+    base_product(first, step);
     if (!IS_NULL(slots)) {
-        const uint middle = EPILOGUE == SILU ? TN / 2 : TN;
-        expand(m0, 0, middle, first, step);
-        if (EPILOGUE == SILU) expand(m0, middle, TN, first, step);
+        for (uint i = 0; i < TM; i++) slot_of[i] = slots.v[row_of(i)];
+        for (uint h = 0; h < HALVES; h++) adapters(h, first, step);
     }
     float row[TN];
     if (SPLIT_K == 1) {
         reduce(lane);
         for (uint i = lane; i < TM; i += WG) {
             for (uint c = 0; c < TN; c++) row[c] = partial[(i * TN + c) * WG];
-            finish(m0 + i, row);
+            finish(gl_WorkGroupID.y * TM + i, row);
         }
         return;
     }
     for (uint i = 0; i < TM; i++) {
         for (uint c = 0; c < TN; c++) row[c] = acc[i * TN + c];
-        finish(m0 + i, row);
+        finish(gl_WorkGroupID.y * TM + i, row);
     }
 }

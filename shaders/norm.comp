@@ -26,42 +26,54 @@ layout(push_constant) uniform Push {
     uint count, v_stride, tile_count, blocks;
 };
 
-shared float scratch[WG];
-shared float inverse[TM]; // 1/rms of a tile's rows
-uint tile_row;            // first row of the tile this workgroup shrinks
+#include "reduce.glsl"
 
-float sum_of_lanes(float s) {
-    const uint lane = gl_LocalInvocationID.x;
-    barrier();
-    scratch[lane] = s;
-    for (uint h = WG / 2; h > 0; h /= 2) {
-        barrier();
-        if (lane < h) scratch[lane] += scratch[lane + h];
-    }
-    barrier();
-    return scratch[0];
-}
+shared float squares[TM * WG]; // each lane's share of the tile's rows' sums
+shared float inverse[TM];      // 1/rms of the tile's rows
+uint tile_row;                 // first row of the tile this workgroup shrinks
 
 // source is the row of x behind a row of y.
 uint source(uint row) { return IS_NULL(list) ? row : uint(list.v[row]); }
 
-float inverse_rms(uint row) {
+// square is this lane's share of the sum of squares of a row of x.
+float square(uint row) {
     float s = 0;
     for (uint i = gl_LocalInvocationID.x * 4; i < k; i += WG * 4) {
         vec4 a = load_f32(x, row * k + i);
         s += dot(a, a);
     }
-    return inversesqrt(sum_of_lanes(s) / float(k) + eps);
+    return s;
 }
 
-vec4 load_x(uint row, uint kk) { return load_f32(x, source(row) * k + kk) * load_f32(g, kk); }
+float inverse_rms(float sum) { return inversesqrt(sum / float(k) + eps); }
+
+uint row_start(uint row) { return source(row) * k; }
+vec4 load_x(uint at, uint kk) { return load_f32(x, at + kk) * load_f32(g, kk); }
 float row_scale(uint row) { return inverse[row - tile_row]; }
 
 #include "shrink.glsl"
 
+// tile_rms fills inverse[] for all rows of a tile at once.
+void tile_rms(Tile t) {
+    const uint lane = gl_LocalInvocationID.x;
+    for (uint i = 0; i < TM; i++) squares[i * WG + lane] = square(source(t.row + min(i, t.rows - 1)));
+    for (uint h = WG / 2; h > 0 && WG > SMALL; h /= 2) {
+        barrier();
+        if (lane < h)
+            for (uint i = 0; i < TM; i++) squares[i * WG + lane] += squares[i * WG + lane + h];
+    }
+    barrier();
+    for (uint i = lane; i < TM; i += WG) {
+        float s = 0;
+        for (uint j = 0; j < (WG > SMALL ? 1 : WG); j++) s += squares[i * WG + j];
+        inverse[i] = inverse_rms(s);
+    }
+    barrier();
+}
+
 void norm(uint row) {
     uint from = source(row);
-    float r = inverse_rms(from);
+    float r = inverse_rms(sum_of_lanes(square(from)));
     for (uint i = gl_LocalInvocationID.x * 4; i < k; i += WG * 4)
         store_act(y, row * k + i, load_f32(x, from * k + i) * r * load_f32(g, i));
 }
@@ -76,10 +88,6 @@ void main() {
     if (job >= tile_count * count * blocks) return;
     Tile t = shrink_tile(job / (count * blocks));
     tile_row = t.row;
-    for (uint i = 0; i < t.rows; i++) {
-        float r = inverse_rms(source(t.row + i));
-        if (gl_LocalInvocationID.x == 0) inverse[i] = r;
-    }
-    barrier();
+    tile_rms(t);
     shrink(job / (count * blocks), job / blocks % count, job % blocks);
 }

@@ -40,19 +40,15 @@ layout(push_constant) uniform Push {
     uint vocab, stride;
 };
 
-shared float scratch[WG];
+#include "reduce.glsl"
+
 shared uint scratch_id[WG];
 
-float sum_of_lanes(float x) {
-    const uint lane = gl_LocalInvocationID.x;
-    barrier();
-    scratch[lane] = x;
-    for (uint h = WG / 2; h > 0; h /= 2) {
-        barrier();
-        if (lane < h) scratch[lane] += scratch[lane + h];
-    }
-    barrier();
-    return scratch[0];
+// prefer keeps the better of two lanes' candidates in the first.
+void prefer(uint a, uint b) {
+    if (scratch[b] < scratch[a] || (scratch[b] == scratch[a] && scratch_id[b] >= scratch_id[a])) return;
+    scratch[a] = scratch[b];
+    scratch_id[a] = scratch_id[b];
 }
 
 // best_of_lanes: the largest value, of equal ones the smallest id.
@@ -61,18 +57,11 @@ uint best_of_lanes(float x, uint id, out float best) {
     barrier();
     scratch[lane] = x;
     scratch_id[lane] = id;
-    for (uint h = WG / 2; h > 0; h /= 2) {
-        barrier();
-        if (lane < h) {
-            float o = scratch[lane + h];
-            uint oid = scratch_id[lane + h];
-            if (o > scratch[lane] || (o == scratch[lane] && oid < scratch_id[lane])) {
-                scratch[lane] = o;
-                scratch_id[lane] = oid;
-            }
-        }
-    }
     barrier();
+    for (uint h = WG / 2; h > 0; h /= 2) {
+        if (lane < h) prefer(lane, lane + h);
+        barrier();
+    }
     best = scratch[0];
     return scratch_id[0];
 }

@@ -20,7 +20,8 @@ layout(push_constant) uniform Push {
     uint k, count, v_stride, tile_count, blocks;
 };
 
-vec4 load_x(uint row, uint kk) { return load_act(x, row * k + kk); }
+uint row_start(uint row) { return row * k; }
+vec4 load_x(uint at, uint kk) { return load_act(x, at + kk); }
 float row_scale(uint row) { return 1.0; }
 
 #include "shrink.glsl"

@@ -1,9 +1,11 @@
 // V = scale * X . A^T for the rows of one tile: up to TM consecutive rows of
 // one adapter, so that A is read once for all of them. Included by the kernels
-// that know how to load X: load_x(row, k) gives four inputs.
+// that know how to load X: load_x(at, k) gives four inputs of the row that starts at
+// row_start(row).
 //
-// Lanes over ranks (SPLIT_K = 0): a lane computes one rank for all rows, RANKS is
-// 1. Lanes over K (SPLIT_K = 1): the workgroup computes RANKS ranks.
+// Lanes over ranks (SPLIT_K = 0): a lane computes RANKS ranks, WG apart, for all
+// rows. Lanes over K (SPLIT_K = 1): the workgroup computes RANKS ranks.
+const uint APART = SPLIT_K == 1 ? 1 : WG;
 shared float partial[SPLIT_K == 1 ? WG * TM * RANKS : 1];
 float acc[TM * RANKS];
 
@@ -12,12 +14,14 @@ struct Tile { uint row, rows; int slot; };
 Tile shrink_tile(uint i) { return Tile(tiles.v[3 * i], tiles.v[3 * i + 1], tiles.v[3 * i + 2]); }
 
 void shrink_sums(Slot s, Tile t, uint r0, uint first, uint step) {
+    uint at[TM];
+    for (uint i = 0; i < TM; i++) at[i] = row_start(t.row + min(i, t.rows - 1));
     for (uint j = 0; j < TM * RANKS; j++) acc[j] = 0;
     for (uint kk = first; kk < k; kk += step) {
         vec4 a[RANKS];
-        for (uint c = 0; c < RANKS; c++) a[c] = load_act(s.a, min(r0 + c, s.rank - 1) * k + kk);
+        for (uint c = 0; c < RANKS; c++) a[c] = load_act(s.a, min(r0 + c * APART, s.rank - 1) * k + kk);
         for (uint i = 0; i < TM; i++) {
-            vec4 xk = load_x(t.row + min(i, t.rows - 1), kk);
+            vec4 xk = load_x(at[i], kk);
             for (uint c = 0; c < RANKS; c++) acc[i * RANKS + c] += dot(xk, a[c]);
         }
     }
@@ -31,11 +35,11 @@ void shrink(uint tile, uint p, uint block) {
     const uint lane = gl_LocalInvocationID.x;
     Tile t = shrink_tile(tile);
     Slot s = parts.v[p].slots.v[t.slot];
-    uint r0 = block * (SPLIT_K == 1 ? RANKS : WG);
+    uint r0 = block * RANKS * APART;
     if (IS_NULL(s.a) || r0 >= s.rank) return; // the same for the whole workgroup
     if (SPLIT_K == 0) {
         shrink_sums(s, t, r0 + lane, 0, 4);
-        for (uint i = 0; i < TM; i++) shrink_store(s, t, p, i, r0 + lane, acc[i]);
+        for (uint j = 0; j < TM * RANKS; j++) shrink_store(s, t, p, j / RANKS, r0 + lane + j % RANKS * WG, acc[j]);
         return;
     }
     shrink_sums(s, t, r0, lane * 4, WG * 4);

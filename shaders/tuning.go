@@ -12,14 +12,15 @@ type Tuning struct {
 	Linear []Tile
 
 	ShrinkWorkgroup  uint32 // invocations, for shrink and for norm, which holds a shrink
-	ShrinkRows       uint32 // rows of a tile
-	ShrinkRanks      uint32 // ranks a workgroup computes with SplitK; else 1
+	ShrinkRows       uint32 // most rows of a tile; steps with shorter runs take a smaller power of two
+	ShrinkRanks      uint32 // ranks a lane computes, with ShrinkSplitK a workgroup
 	ShrinkSplitK     bool   // lanes over K instead of over ranks
 	PrefillWorkgroup uint32
 	PrefillLanes     uint32 // invocations that share a query; more than 1 needs subgroup shuffles
 	DecodeWorkgroup  uint32
-	DecodeChunk      int // keys that make a split of a long context worth its merge
-	DecodeGroups     int // workgroups that keep the device busy
+	DecodePer        uint32 // keys a lane scores at a time
+	DecodeChunk      int    // keys that make a split of a long context worth its merge
+	DecodeGroups     int    // workgroups that keep the device busy
 	SampleWorkgroup  uint32
 	MapWorkgroup     uint32 // embed, rope
 	DoraWorkgroup    uint32
@@ -47,9 +48,9 @@ func Tunings() []Tuning {
 				{MaxRows: 4, Workgroup: 8, Rows: 4, Columns: 4},
 				{Workgroup: 8, Rows: 8, Columns: 4},
 			},
-			ShrinkWorkgroup: 8, ShrinkRows: 8, ShrinkRanks: 1,
+			ShrinkWorkgroup: 8, ShrinkRows: 8, ShrinkRanks: 2,
 			PrefillWorkgroup: 8, PrefillLanes: 1,
-			DecodeWorkgroup: 8, DecodeChunk: 256, DecodeGroups: 4,
+			DecodeWorkgroup: 8, DecodePer: 4, DecodeChunk: 256, DecodeGroups: 4,
 			SampleWorkgroup: 8, MapWorkgroup: 8, DoraWorkgroup: 8,
 		},
 		{
@@ -62,7 +63,7 @@ func Tunings() []Tuning {
 			},
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true,
 			PrefillWorkgroup: 128, PrefillLanes: 4,
-			DecodeWorkgroup: 128, DecodeChunk: 256, DecodeGroups: 256,
+			DecodeWorkgroup: 128, DecodePer: 1, DecodeChunk: 256, DecodeGroups: 256,
 			SampleWorkgroup: 256, MapWorkgroup: 64, DoraWorkgroup: 128,
 		},
 	}
