@@ -38,19 +38,23 @@ type Device struct {
 
 // OpenDevice opens a device for compute. Close must be called before the
 // instance is closed.
-func (in *Instance) OpenDevice(info Info) (d *Device, err error) {
+func (in *Instance) OpenDevice(info Info) (*Device, error) {
 	if err := info.Baseline(); err != nil {
 		return nil, err
 	}
-	d = &Device{Info: info, pipes: map[*Pipeline]bool{}}
-	defer func() {
-		if err != nil {
-			d.destroy()
-		}
-	}()
-	family, err := computeFamily(info.handle)
-	if err != nil {
+	d := &Device{Info: info, pipes: map[*Pipeline]bool{}}
+	if err := d.open(in); err != nil {
+		d.destroy()
 		return nil, fmt.Errorf("open device %s: %w", info.Name, err)
+	}
+	d.memory = newMemory(d)
+	return d, nil
+}
+
+func (d *Device) open(in *Instance) error {
+	family, err := computeFamily(d.Info.handle)
+	if err != nil {
+		return err
 	}
 	for _, step := range []func() error{
 		func() error { return d.create(in, family) },
@@ -59,11 +63,10 @@ func (in *Instance) OpenDevice(info Info) (d *Device, err error) {
 		d.createQueries,
 	} {
 		if err := step(); err != nil {
-			return nil, fmt.Errorf("open device %s: %w", info.Name, err)
+			return err
 		}
 	}
-	d.memory = newMemory(d)
-	return d, nil
+	return nil
 }
 
 // computeFamily prefers a queue family without graphics: on desktop GPUs it
@@ -163,6 +166,16 @@ func (d *Device) createCommands(family uint32) error {
 		return err
 	}
 	d.commands = buffers[0]
+	return nil
+}
+
+// ensureFence makes the fence at the first submission: a driver without its
+// hardware can compile every kernel, but has no fences.
+func (d *Device) ensureFence() error {
+	if d.fence != vulkan.NullFence {
+		return nil
+	}
+	var err error
 	d.fence, err = created("vkCreateFence", func(h *vulkan.Fence) vulkan.Result {
 		return vulkan.CreateFence(d.handle, &vulkan.FenceCreateInfo{SType: vulkan.StructureTypeFenceCreateInfo}, nil, h)
 	})
@@ -195,7 +208,9 @@ func (d *Device) createQueries() error {
 // everything. It returns an error where buffers are still allocated (they are
 // freed all the same) or the cache could not be written.
 func (d *Device) Close() error {
-	vulkan.DeviceWaitIdle(d.handle)
+	if d.fence != vulkan.NullFence { // something was submitted
+		vulkan.DeviceWaitIdle(d.handle)
+	}
 	var leaked error
 	if n := d.memory.live(); n > 0 {
 		leaked = fmt.Errorf("close device: %d buffers of %d bytes still allocated", n, d.memory.used)

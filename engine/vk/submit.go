@@ -33,10 +33,10 @@ func (r *Recorder) Run() error {
 			return err
 		}
 	}
-	if err := r.record(); err != nil {
+	d := r.device
+	if err := firstError(r.record(), d.ensureFence()); err != nil {
 		return err
 	}
-	d := r.device
 	code := C.lq_submit(&d.calls, unsafe.Pointer(d.handle), unsafe.Pointer(d.queue), unsafe.Pointer(d.commands), C.uint64_t(handle64(d.fence)))
 	if err := check("submit a step", vulkan.Result(code)); err != nil {
 		return fmt.Errorf("device %s: %w", d.Info.Name, err)
