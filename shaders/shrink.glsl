@@ -13,13 +13,16 @@ struct Tile { uint row, rows; int slot; };
 
 Tile shrink_tile(uint i) { return Tile(tiles.v[3 * i], tiles.v[3 * i + 1], tiles.v[3 * i + 2]); }
 
-void shrink_sums(Slot s, Tile t, uint r0, uint first, uint step) {
+// live is how many of the RANKS ranks from r0 on the adapter has.
+void shrink_sums(Slot s, Tile t, uint r0, uint live, uint first, uint step) {
     uint at[TM];
     for (uint i = 0; i < TM; i++) at[i] = row_start(t.row + min(i, t.rows - 1));
     for (uint j = 0; j < TM * RANKS; j++) acc[j] = 0;
+    uint row[RANKS];
+    for (uint c = 0; c < RANKS; c++) row[c] = min(r0 + c * APART, s.rank - 1) * k;
     for (uint kk = first; kk < k; kk += step) {
         vec4 a[RANKS];
-        for (uint c = 0; c < RANKS; c++) a[c] = load_act(s.a, min(r0 + c * APART, s.rank - 1) * k + kk);
+        for (uint c = 0; c < RANKS; c++) a[c] = c < live ? load_act(s.a, row[c] + kk) : vec4(0);
         for (uint i = 0; i < TM; i++) {
             vec4 xk = load_x(at[i], kk);
             for (uint c = 0; c < RANKS; c++) acc[i * RANKS + c] += dot(xk, a[c]);
@@ -37,12 +40,13 @@ void shrink(uint tile, uint p, uint block) {
     Slot s = parts.v[p].slots.v[t.slot];
     uint r0 = block * RANKS * APART;
     if (IS_NULL(s.a) || r0 >= s.rank) return; // the same for the whole workgroup
+    const uint live = (s.rank - r0 + APART - 1) / APART;
     if (SPLIT_K == 0) {
-        shrink_sums(s, t, r0 + lane, 0, 4);
+        shrink_sums(s, t, r0 + lane, live, 0, 4);
         for (uint j = 0; j < TM * RANKS; j++) shrink_store(s, t, p, j / RANKS, r0 + lane + j % RANKS * WG, acc[j]);
         return;
     }
-    shrink_sums(s, t, r0, lane * 4, WG * 4);
+    shrink_sums(s, t, r0, live, lane * 4, WG * 4);
     for (uint j = 0; j < TM * RANKS; j++) partial[j * WG + lane] = acc[j];
     for (uint h = WG / 2; h > 0; h /= 2) {
         barrier();
