@@ -48,7 +48,8 @@ float square(uint row) {
 float inverse_rms(float sum) { return inversesqrt(sum / float(k) + eps); }
 
 uint row_start(uint row) { return source(row) * k; }
-vec4 load_x(uint at, uint kk) { return load_f32(x, at + kk) * load_f32(g, kk); }
+vec4 load_x(uint at, uint kk) { return load_f32(x, at + kk); }
+vec4 gain_of(uint kk) { return load_f32(g, kk); }
 float row_scale(uint row) { return inverse[row - tile_row]; }
 
 #include "shrink.glsl"

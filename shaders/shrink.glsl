@@ -1,7 +1,8 @@
 // V = scale * X . A^T for the rows of one tile: up to TM consecutive rows of
 // one adapter, so that A is read once for all of them. Included by the kernels
-// that know how to load X: load_x(at, k) gives four inputs of the row that starts at
-// row_start(row).
+// that know their X: load_x(at, k) gives four inputs of the row that starts at
+// row_start(row), gain_of(k) a factor of those inputs that all rows share, row_scale a
+// factor of the row.
 //
 // Lanes over ranks (SPLIT_K = 0): a lane computes RANKS ranks, WG apart, for all
 // rows. Lanes over K (SPLIT_K = 1): the workgroup computes RANKS ranks.
@@ -22,7 +23,7 @@ void shrink_sums(Slot s, Tile t, uint r0, uint live, uint first, uint step) {
     for (uint c = 0; c < RANKS; c++) row[c] = min(r0 + c * APART, s.rank - 1) * k;
     for (uint kk = first; kk < k; kk += step) {
         vec4 a[RANKS];
-        for (uint c = 0; c < RANKS; c++) a[c] = c < live ? load_act(s.a, row[c] + kk) : vec4(0);
+        for (uint c = 0; c < RANKS; c++) a[c] = c < live ? load_act(s.a, row[c] + kk) * gain_of(kk) : vec4(0);
         for (uint i = 0; i < TM; i++) {
             vec4 xk = load_x(at[i], kk);
             for (uint c = 0; c < RANKS; c++) acc[i * RANKS + c] += dot(xk, a[c]);
