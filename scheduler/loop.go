@@ -39,7 +39,7 @@ func (s *Scheduler) Submit(ctx context.Context, r Request) (<-chan Event, error)
 	if err := r.check(s.runner); err != nil {
 		return nil, err
 	}
-	q := &sequence{Request: r, done: ctx.Done(), events: make(chan Event, r.limit(s.runner)+2)}
+	q := &sequence{Request: r, gone: ctx.Err, events: make(chan Event, r.limit(s.runner)+2)}
 	q.notePrompt()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,30 +157,21 @@ func (s *Scheduler) admit() {
 // cancel ends the requests whose callers have gone.
 func (s *Scheduler) cancel() {
 	for _, q := range append([]*sequence(nil), s.running...) {
-		if gone(q) {
-			s.end(q, Event{Finish: Failed, Err: context.Canceled})
+		if err := q.gone(); err != nil {
+			s.end(q, Event{Finish: Failed, Err: err})
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := s.waiting[:0]
 	for _, q := range s.waiting {
-		if gone(q) {
-			s.end(q, Event{Finish: Failed, Err: context.Canceled})
+		if err := q.gone(); err != nil {
+			s.end(q, Event{Finish: Failed, Err: err})
 		} else {
 			kept = append(kept, q)
 		}
 	}
 	s.waiting = kept
-}
-
-func gone(q *sequence) bool {
-	select {
-	case <-q.done:
-		return true
-	default:
-		return false
-	}
 }
 
 // shutDown fails everything that has not ended.

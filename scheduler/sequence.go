@@ -62,7 +62,7 @@ var ErrEmptyPrompt = errors.New("the prompt is empty")
 type sequence struct {
 	Request
 	events   chan Event
-	done     <-chan struct{} // the caller has lost interest
+	gone     func() error // why the caller has lost interest, or nil
 	blocks   []int32
 	computed int     // tokens whose keys and values are in the cache
 	output   []int32 // generated so far
@@ -96,9 +96,6 @@ func (r *Request) limit(run Runner) int { return min(r.MaxTokens, run.Context()-
 
 // cells is how many tokens of a request ever lie in the cache.
 func (r *Request) cells(run Runner) int { return len(r.Prompt) + max(0, r.limit(run)-1) }
-
-// length is the number of tokens known: prompt and output.
-func (s *sequence) length() int { return len(s.Prompt) + len(s.output) }
 
 func (s *sequence) token(i int) int32 {
 	if i < len(s.Prompt) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 
 	"loquetier/engine"
@@ -141,7 +142,9 @@ func (b *bench) slotsOf(popularity string, rows, slots int) []int32 {
 }
 
 // tilesOf cuts the runs of rows of one adapter into tiles of at most most rows.
+// Every second list says how high they are, as short as the runs allow.
 func (b *bench) tilesOf(slots []int32, most uint32) engine.Tiles {
+	tallest := 1
 	var list []int32
 	for i := 0; i < len(slots); {
 		n := 1
@@ -150,11 +153,16 @@ func (b *bench) tilesOf(slots []int32, most uint32) engine.Tiles {
 		}
 		if slots[i] != ref.Base {
 			list = append(list, int32(i), int32(n), slots[i])
+			tallest = max(tallest, n)
 		}
 		i += n
 	}
 	if len(list) == 0 {
 		return engine.Tiles{}
 	}
-	return engine.Tiles{List: b.integers(list), Count: len(list) / 3}
+	tiles := engine.Tiles{List: b.integers(list), Count: len(list) / 3}
+	if tallest < int(most) && tiles.Count%2 == 0 {
+		tiles.Rows = 1 << bits.Len(uint(tallest-1)) // a power of two, as steps choose it
+	}
+	return tiles
 }

@@ -15,6 +15,8 @@ import (
 // log to a few units in the last place.
 const sumError = 1e-5
 
+var nan = math.NaN()
+
 // storeError bounds the rounding of a result to its type, relative to itself.
 // GLSL leaves the direction of packHalf2x16 to the device, so that float16
 // may be off by a whole unit; bfloat16 is rounded to nearest by the kernels.
@@ -49,5 +51,16 @@ func requireClose(t testing.TB, want, got []float64, dt weights.DType, what ...a
 			continue
 		}
 		require.Fail(t, fmt.Sprintf("element %d of %d: kernel %g, oracle %g, allowed %g", i, len(want), got[i], w, limit), what...)
+	}
+}
+
+// requireExact demands the same numbers, with NaN where the oracle has it.
+func requireExact(t testing.TB, want, got []float64, what ...any) {
+	t.Helper()
+	require.Len(t, got, len(want), what...)
+	for i, w := range want {
+		if w != got[i] && !(math.IsNaN(w) && math.IsNaN(got[i])) {
+			require.Fail(t, fmt.Sprintf("element %d of %d: kernel %g, oracle %g", i, len(want), got[i], w), what...)
+		}
 	}
 }

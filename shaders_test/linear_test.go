@@ -69,7 +69,7 @@ func (b *bench) newLinear(c linearCase, weight, act weights.DType) linear {
 	if c.popularity != "" {
 		o.Slots = b.slotsOf(c.popularity, c.rows, p.slots)
 		o.V = b.normal(c.rows*len(c.outs)*p.stride, 0.3, weights.F32)
-		l.LoRA = engine.LoRA{V: b.stored(o.V, weights.F32), Slots: b.integers(o.Slots), Stride: p.stride, Reads: p.reads}
+		l.LoRA = engine.LoRA{V: b.stored(o.V, weights.F32), Slots: b.integers(o.Slots), Stride: p.stride, Gains: c.dora, Reads: p.reads}
 	}
 	n := c.rows * p.Width(c.epilogue)
 	l.y = b.blank(n * l.out.Size())
@@ -89,9 +89,12 @@ func (l linear) check(b *bench, k *engine.Kernels, tile *shaders.Tile, what ...a
 	requireClose(b, l.want, l.y.numbers(b, l.out), l.out, what...)
 }
 
-// tiles are the tile shapes of both tunings.
+// tiles are the tile shapes of both tunings, and some small ones over K.
 func tiles() []shaders.Tile {
-	var all []shaders.Tile
+	all := []shaders.Tile{
+		{Workgroup: 16, Rows: 2, Columns: 4, SplitK: true},
+		{Workgroup: 8, Rows: 3, Columns: 4, SplitK: true},
+	}
 	for _, t := range shaders.Tunings() {
 		all = append(all, t.Linear...)
 	}
@@ -106,6 +109,10 @@ func TestLinearInEveryTypeAndTile(t *testing.T) {
 				l := b.newLinear(c, types.weight, types.act)
 				l.check(b, k, nil, c)
 				for j, tile := range tiles() {
+					plain := types.weight == weights.F32 && c.epilogue == engine.Plain
+					if costly(tile.SplitK, tile.Rows*tile.Columns) && !plain {
+						continue
+					}
 					// float32 takes every pair of case and tile, the others a third of them.
 					if types.weight == weights.F32 || (i+j)%3 == 0 {
 						l.check(b, k, &tile, fmt.Sprintf("%v, tile %+v", c, tile))
@@ -124,7 +131,7 @@ func TestLinearInEveryWorkgroup(t *testing.T) {
 	l, s := b.newLinear(c, weights.F32, weights.F32), b.newLinear(wide, weights.F32, weights.F32)
 	for _, wg := range workgroups() {
 		for _, split := range []bool{false, true} {
-			tile := shaders.Tile{Workgroup: wg, Rows: 2, Columns: 8, SplitK: split}
+			tile := shaders.Tile{Workgroup: wg, Rows: 1, Columns: 8, SplitK: split}
 			if int(4*wg*tile.Rows*tile.Columns) > device.Info.SharedMemory {
 				continue
 			}
@@ -155,7 +162,7 @@ func TestShrinkThenLinear(t *testing.T) {
 			}
 			return k.Linear(rec, engine.Linear{
 				Product: p.Product, X: onDevice, Y: y.Range, Rows: c.rows,
-				LoRA: engine.LoRA{V: scratch.Range, Slots: b.integers(slots), Stride: p.stride, Reads: p.reads},
+				LoRA: engine.LoRA{V: scratch.Range, Slots: b.integers(slots), Stride: p.stride, Gains: true, Reads: p.reads},
 			})
 		}, scratch, y)
 		requireClose(t, want, y.numbers(b, weights.F32), weights.F32, tuning.Name)

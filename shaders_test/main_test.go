@@ -115,3 +115,11 @@ func tuning(t *testing.T, name string) shaders.Tuning {
 func workgroups() []uint32 {
 	return slices.DeleteFunc([]uint32{8, 16, 32, 64, 128, 256}, func(wg uint32) bool { return int(wg) > device.Info.MaxWorkgroup })
 }
+
+// software tells whether the device is a software one. Those take seconds to
+// compile a workgroup that reduces many sums, so there not every type and shape
+// meets every other.
+func software() bool { return device.Info.Type == vk.CPU }
+
+// costly tells whether a shape is worth its compilation in float32 alone.
+func costly(split bool, sums uint32) bool { return split && sums >= 16 && software() }

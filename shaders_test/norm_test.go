@@ -23,7 +23,7 @@ func TestNorm(t *testing.T) {
 				list = append(list, int32(rows-1-row))
 			}
 			n := engine.Norm{X: b.stored(x, weights.F32), G: b.stored(g, weights.F32), Eps: eps, Width: width}
-			for _, tuning := range shrinkTunings(t)[:2+6*(i%2)] {
+			for _, tuning := range shrinkTunings(t, act)[i%2 : 4] {
 				k := kernels(t, tuning, act, act)
 				for _, list := range [][]int32{nil, list} {
 					want := ref.Norm(x, g, eps, list)
@@ -43,7 +43,7 @@ func TestNorm(t *testing.T) {
 func TestNormWithShrink(t *testing.T) {
 	for _, act := range types {
 		t.Run(fmt.Sprint(act), func(t *testing.T) {
-			b, tunings := newBench(t, 6), shrinkTunings(t)
+			b, tunings := newBench(t, 6), shrinkTunings(t, act)
 			for i, c := range shrinkCases() {
 				p := b.newProduct(c.shape, act, act)
 				x, g := b.normal(c.rows*c.in, 3, weights.F32), b.normal(c.in, 1, weights.F32)
@@ -66,7 +66,7 @@ func TestNormWithShrink(t *testing.T) {
 				y, v := b.blank(len(want)*act.Size()), b.blank(4*len(wantV))
 				n.Y = y.Range
 				for j, tuning := range tunings {
-					if j > 1 && (i+j)%4 > 0 {
+					if j > 3 && (i+j)%6 > 0 {
 						continue
 					}
 					k, s := kernels(t, tuning, act, act), p.shrink(b, vk.Range{}, v, slots, tuning)
@@ -78,5 +78,24 @@ func TestNormWithShrink(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What float16 cannot hold is kept at its ends, and NaN stays NaN.
+func TestNormStoresWhatIsTooLarge(t *testing.T) {
+	for act, want := range map[weights.DType][]float64{
+		weights.F16:  {65504, -65504, nan, 0},
+		weights.BF16: {ref.RoundBF16(1e6), ref.RoundBF16(-1e6), nan, 0},
+		weights.F32:  {1e6, -1e6, nan, 0},
+	} {
+		b := newBench(t, 27)
+		y := b.holding(make([]byte, 4*act.Size()))
+		n := engine.Norm{
+			X: b.stored([]float32{1, -1, 1, -1}, weights.F32), G: b.stored([]float32{1e6, 1e6, float32(nan), 0}, weights.F32),
+			Y: y.Range, Rows: 1, Width: 4,
+		}
+		k := kernels(t, tuning(t, "software"), act, act)
+		b.dispatch(func(rec *vk.Recorder) error { return k.Norm(rec, n) }, y)
+		requireClose(t, want, y.numbers(b, act), act, act)
 	}
 }

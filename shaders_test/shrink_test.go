@@ -2,6 +2,7 @@ package shaders_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"loquetier/engine"
@@ -19,17 +20,20 @@ func (p product) shrink(b *bench, x vk.Range, v *output, slots []int32, t shader
 	}
 }
 
-// shrinkTunings are the two tunings, and the workgroup sizes and shapes they do not use.
-func shrinkTunings(t *testing.T) []shaders.Tuning {
+// shrinkTunings are the two tunings, and the workgroup sizes and shapes they
+// do not use, as far as they are worth their compilation for a type.
+func shrinkTunings(t *testing.T, act weights.DType) []shaders.Tuning {
 	all := shaders.Tunings()
 	for i, wg := range workgroups() {
 		lanes := tuning(t, "software")
-		lanes.ShrinkWorkgroup, lanes.ShrinkRows = wg, []uint32{1, 3, 4}[i%3]
+		lanes.ShrinkWorkgroup, lanes.ShrinkRows, lanes.ShrinkRanks = wg, []uint32{1, 3, 4}[i%3], []uint32{1, 1, 3, 2}[i%4]
 		split := tuning(t, "gpu")
-		split.ShrinkWorkgroup, split.ShrinkRows, split.ShrinkRanks = wg, []uint32{2, 1, 8}[i%3], []uint32{1, 2, 4}[i%3]
+		split.ShrinkWorkgroup, split.ShrinkRows, split.ShrinkRanks = wg, []uint32{2, 1, 3}[i%3], []uint32{1, 2, 4}[i%3]
 		all = append(all, lanes, split)
 	}
-	return all
+	return slices.DeleteFunc(all, func(s shaders.Tuning) bool {
+		return act != weights.F32 && costly(s.ShrinkSplitK, s.ShrinkRows*s.ShrinkRanks)
+	})
 }
 
 func shrinkCases() []linearCase {
@@ -52,14 +56,14 @@ func shrinkCases() []linearCase {
 func TestShrink(t *testing.T) {
 	for _, act := range types {
 		t.Run(fmt.Sprint(act), func(t *testing.T) {
-			b, tunings := newBench(t, 4), shrinkTunings(t)
+			b, tunings := newBench(t, 4), shrinkTunings(t, act)
 			for i, c := range shrinkCases() {
 				p := b.newProduct(c.shape, act, act)
 				x, slots := b.normal(c.rows*c.in, 1, act), b.slotsOf(c.popularity, c.rows, p.slots)
 				want, onDevice := ref.Shrink(p.modules, x, c.in, slots, p.stride), b.stored(x, act)
 				v := b.blank(4 * len(want))
 				for j, tuning := range tunings {
-					if act != weights.F32 && j > 1 && (i+j)%4 > 0 {
+					if act != weights.F32 && j > 3 && (i+j)%6 > 0 {
 						continue
 					}
 					k, s := kernels(t, tuning, act, act), p.shrink(b, onDevice, v, slots, tuning)

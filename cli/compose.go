@@ -1,0 +1,252 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"loquetier/engine"
+	"loquetier/engine/batch"
+	"loquetier/engine/text"
+	"loquetier/engine/weights"
+	"loquetier/models"
+	"loquetier/scheduler"
+	"loquetier/virtualmod"
+)
+
+// session is a model on a device that takes requests. Its methods are for
+// one goroutine, but for those of the scheduler.
+type session struct {
+	options   modelOptions
+	log       *slog.Logger
+	stderr    io.Writer
+	device    *engine.Device
+	text      *text.Text // nil: the model has no tokenizer
+	engine    *meter
+	base      *virtualmod.Base
+	scheduler *scheduler.Scheduler
+	ends      []int32 // tokens that end an output
+
+	closers []func() error
+}
+
+// withSession runs f with the model that the flags ask for.
+func withSession(c *cli.Context, f func(s *session) error) error {
+	o, err := modelOptionsOf(c)
+	if err != nil {
+		return err
+	}
+	return open(c, o, f)
+}
+
+// open runs f with a session, which it closes afterwards.
+func open(c *cli.Context, o modelOptions, f func(s *session) error) (err error) {
+	s := &session{options: o, stderr: c.App.ErrWriter, log: newLogger(c.App.ErrWriter, o.log)}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.compose(); err != nil {
+		return err
+	}
+	if c.Context.Err() != nil {
+		return c.Context.Err()
+	}
+	return f(s)
+}
+
+func (s *session) later(f func() error) { s.closers = append(s.closers, f) }
+
+// close takes apart what compose put together, in reverse order.
+func (s *session) close() error {
+	var all []error
+	for _, f := range slices.Backward(s.closers) {
+		all = append(all, f())
+	}
+	return errors.Join(all...)
+}
+
+// compose builds the session from the options. Everything that can be wrong
+// with the files is found before the weights are loaded.
+func (s *session) compose() error {
+	checkpoint, err := s.openCheckpoint()
+	if err != nil {
+		return err
+	}
+	defer checkpoint.Close() // the engine has copies of all it needs
+	if err := s.checkAdapters(checkpoint.Config); err != nil {
+		return err
+	}
+	if s.device, err = engine.OpenDevice(s.options.device); err != nil {
+		return err
+	}
+	s.later(s.device.Close)
+	if err := s.load(checkpoint); err != nil {
+		return fmt.Errorf("load model %s: %w", s.options.model, err)
+	}
+	for _, a := range s.options.adapters {
+		if err := s.attach(a); err != nil {
+			return err
+		}
+	}
+	s.start()
+	return nil
+}
+
+func (s *session) openCheckpoint() (*weights.Checkpoint, error) {
+	folder, err := openModel(s.options.model)
+	if err != nil {
+		return nil, err
+	}
+	checkpoint, err := weights.Open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: a model folder has config.json and .safetensors files", err)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("load model %s: %w", s.options.model, err), folder.Close())
+	}
+	if s.text, err = loadText(folder); err == nil {
+		err = s.checkContext(checkpoint.Config)
+	}
+	if err != nil {
+		return nil, errors.Join(err, checkpoint.Close())
+	}
+	s.ends = endTokens(checkpoint.Config, s.text)
+	return checkpoint, nil
+}
+
+func (s *session) checkContext(config weights.Config) error {
+	if s.options.context > config.MaxPositions {
+		return fmt.Errorf("--context %d: model %s was made for at most %d tokens", s.options.context, s.options.model, config.MaxPositions)
+	}
+	return nil
+}
+
+// endTokens are the tokens that end an output.
+func endTokens(config weights.Config, x *text.Text) []int32 {
+	ends := slices.Clone(config.EOS)
+	if x != nil && x.EOS != "" {
+		if id, ok := x.Tokenizer.ID(x.EOS); ok && !slices.Contains(ends, id) {
+			ends = append(ends, id)
+		}
+	}
+	return ends
+}
+
+// checkAdapters reads the adapters before the weights are loaded, which may
+// take long.
+func (s *session) checkAdapters(config weights.Config) error {
+	for _, a := range s.options.adapters {
+		if err := withAdapter(a.dir, func(folder weights.Folder) error {
+			_, err := virtualmod.ReadPEFT(folder, config)
+			return err
+		}); err != nil {
+			return fmt.Errorf("attach adapter %s: %w", a.name, err)
+		}
+	}
+	return nil
+}
+
+func (s *session) load(checkpoint *weights.Checkpoint) error {
+	start, bar := time.Now(), newProgress(s.stderr)
+	e, err := engine.New(s.device, checkpoint, engine.Config{
+		DType: s.options.dtype, Family: s.options.family, Context: s.options.context, Slots: s.slots(),
+		CacheBlocks: (s.options.cacheTokens + batch.BlockSize - 1) / batch.BlockSize,
+		Profile:     s.options.profile, Progress: bar.report,
+	})
+	bar.finish()
+	if err != nil {
+		return err
+	}
+	s.later(e.Close)
+	s.engine, s.base = &meter{Engine: e}, virtualmod.NewBase(e)
+	s.later(s.printProfile)
+	s.log.Info("model loaded", "model", s.options.model, "device", s.device.Info.Name, "family", e.Family(),
+		"precision", e.Precision().String(), "bytes", checkpoint.Bytes(), "took", time.Since(start).Round(time.Millisecond))
+	return nil
+}
+
+// slots is the engine's default unless asked otherwise, with room for all
+// adapters given and the embedded ones.
+func (s *session) slots() int {
+	if s.options.slots > 0 {
+		return s.options.slots
+	}
+	return max(32, len(s.options.adapters)+len(models.Adapters()))
+}
+
+// start runs the scheduler until the session is closed.
+func (s *session) start() {
+	s.scheduler = scheduler.New(s.engine)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.scheduler.Run(ctx); err != nil {
+			s.log.Debug("the scheduler stopped", "error", err) // the requests have failed with it
+		}
+	}()
+	s.later(func() error {
+		cancel()
+		<-done
+		return nil
+	})
+}
+
+func (s *session) attach(a adapterOption) error {
+	return withAdapter(a.dir, func(folder weights.Folder) error {
+		start := time.Now()
+		if err := s.base.Attach(a.name, folder); err != nil {
+			return err
+		}
+		s.log.Info("adapter attached", "name", a.name, "folder", folder.Path(""), "took", time.Since(start).Round(time.Millisecond))
+		return nil
+	})
+}
+
+// withAdapter runs f with an adapter's folder, which it closes afterwards.
+func withAdapter(dir string, f func(weights.Folder) error) error {
+	folder, err := openAdapter(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(folder), folder.Close())
+}
+
+// slot finds an adapter by name; "" and "base" are the model alone. The
+// embedded adapters of the embedded model are attached when first asked for.
+func (s *session) slot(name string) (int, error) {
+	if name == "" || name == baseName {
+		return batch.Base, nil
+	}
+	slot, err := s.base.Slot(name)
+	switch {
+	case err == nil:
+		return slot, nil
+	case !s.isEmbedded(name):
+		return 0, fmt.Errorf("%w: %s", err, s.moreAdapters())
+	}
+	if stopped := s.scheduler.Do(func() { err = s.attach(adapterOption{name, name}) }); stopped != nil {
+		return 0, stopped
+	}
+	if err != nil {
+		return 0, err
+	}
+	return s.base.Slot(name)
+}
+
+// moreAdapters tells how to get adapters.
+func (s *session) moreAdapters() string {
+	if s.options.model == stories {
+		return "add --adapter NAME=DIR, or use " + storiesAdapters()
+	}
+	return "add --adapter NAME=DIR"
+}
+
+func (s *session) isEmbedded(name string) bool {
+	return s.options.model == stories && slices.ContainsFunc(models.Adapters(), func(a string) bool { return name == stories+"/"+a })
+}

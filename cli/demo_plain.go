@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// demoPlain shows the demo as lines, each with the name of its stream.
+type demoPlain struct {
+	out   io.Writer
+	names []string
+	width int // of the names
+	lines []string
+}
+
+// lineWidth is where the lines of the plain demo are broken, in bytes.
+const lineWidth = 72
+
+func newDemoPlain(out io.Writer, names []string) *demoPlain {
+	p := &demoPlain{out: out, names: names, lines: make([]string, len(names))}
+	for _, n := range names {
+		p.width = max(p.width, len(n))
+	}
+	return p
+}
+
+func (p *demoPlain) run(_ context.Context, updates <-chan demoUpdate, summary func() demoSummary) error {
+	if _, err := fmt.Fprintf(p.out, "%s ...\n", demoPrompt); err != nil {
+		return err
+	}
+	var failed error
+	for u := range updates {
+		if err := firstError(demoError(u), p.show(u)); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	_, err := fmt.Fprintln(p.out, summary())
+	return err
+}
+
+// show prints the lines that are complete.
+func (p *demoPlain) show(u demoUpdate) error {
+	line := p.lines[u.stream] + u.text
+	for {
+		cut := strings.IndexByte(line, '\n')
+		if cut < 0 && len(line) > lineWidth {
+			cut = strings.LastIndexByte(line[:lineWidth], ' ')
+		}
+		if cut < 0 {
+			break
+		}
+		if err := p.print(u.stream, line[:cut]); err != nil {
+			return err
+		}
+		line = line[cut+1:]
+	}
+	p.lines[u.stream] = line
+	if u.reply == nil {
+		return nil
+	}
+	return p.print(u.stream, line)
+}
+
+func (p *demoPlain) print(stream int, line string) error {
+	if strings.TrimSpace(line) == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(p.out, "%-*s | %s\n", p.width, p.names[stream], line)
+	return err
+}

@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"math"
+
+	"github.com/urfave/cli/v2"
+
+	"loquetier/scheduler"
+)
+
+func evalCommand() *cli.Command {
+	return &cli.Command{
+		Name: "eval", Usage: "measure the loss on a data set",
+		Flags: modelFlags(
+			useFlag(),
+			&cli.StringFlag{Name: "data", Usage: "`FILE`: .txt, or .jsonl with text, prompt and completion, messages, or ids"},
+			&cli.IntFlag{Name: "block", Usage: "cut a .txt into blocks of `N` tokens"},
+			&cli.IntFlag{Name: "max-blocks", Usage: "stop after `N` blocks or lines (default: all)"},
+			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
+		),
+		Description: `loquetier eval --model stories --data story.txt --block 128
+loquetier eval --model DIR --adapter tuned=DIR --use tuned --data questions.jsonl --json`,
+		Action: evalAction,
+	}
+}
+
+// evaluation is the loss over a data set: the mean negative log-likelihood
+// of all targets, each sequence by itself, in nats.
+type evaluation struct {
+	Loss       float64 `json:"loss"`
+	Perplexity float64 `json:"perplexity"`
+	Targets    int     `json:"targets"`
+}
+
+func evalAction(c *cli.Context) error {
+	if err := checkEval(c); err != nil {
+		return err
+	}
+	return withSession(c, func(s *session) error {
+		e, err := s.evaluateFile(c)
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return json.NewEncoder(c.App.Writer).Encode(e)
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "loss %.6f, perplexity %.4f, %d targets\n", e.Loss, e.Perplexity, e.Targets)
+		return err
+	})
+}
+
+func checkEval(c *cli.Context) error {
+	switch {
+	case c.String("model") == "":
+		return missing(c, "model")
+	case c.String("data") == "":
+		return missing(c, "data")
+	case c.IsSet("block") && c.Int("block") < 2:
+		return usagef("--block %d: it takes 2 or more", c.Int("block"))
+	case c.IsSet("max-blocks") && c.Int("max-blocks") < 1:
+		return usagef("--max-blocks %d: it takes 1 or more", c.Int("max-blocks"))
+	}
+	return noArguments(c)
+}
+
+func (s *session) evaluateFile(c *cli.Context) (evaluation, error) {
+	slot, err := s.slot(c.String("use"))
+	if err != nil {
+		return evaluation{}, err
+	}
+	if block, most := c.Int("block"), s.engine.Context(); block > most {
+		return evaluation{}, fmt.Errorf("--block %d: the context is %d tokens", block, most)
+	}
+	data, err := s.dataset(c.String("data"), c.Int("block"))
+	if err != nil {
+		return evaluation{}, err
+	}
+	e, err := s.evaluate(c.Context, slot, first(data, c.Int("max-blocks")))
+	if err == nil && e.Targets == 0 {
+		err = fmt.Errorf("%s: no targets: every sequence needs a token after its first one or its prompt", c.String("data"))
+	}
+	return e, err
+}
+
+// first is at most n examples, all where n is 0.
+func first(data iter.Seq2[example, error], n int) iter.Seq2[example, error] {
+	return func(yield func(example, error) bool) {
+		taken := 0
+		for e, err := range data {
+			if taken++; !yield(e, err) || taken == n {
+				return
+			}
+		}
+	}
+}
+
+// share is what a sequence adds to the loss.
+type share struct {
+	sum     float64
+	targets int
+	err     error
+}
+
+// evaluate measures the loss of a slot over examples, many in a step.
+func (s *session) evaluate(ctx context.Context, slot int, data iter.Seq2[example, error]) (evaluation, error) {
+	var total share
+	err := ordered(ctx, max(16, s.engine.MaxRows()/8), func(start func(<-chan share) bool) error {
+		number := 0
+		for e, err := range data {
+			if number++; err != nil {
+				return err
+			}
+			part, err := s.score(ctx, slot, e)
+			if err != nil {
+				return fmt.Errorf("sequence %d: %w", number, err)
+			}
+			if !start(part) {
+				break
+			}
+		}
+		return nil
+	}, func(part share) error {
+		total.sum += part.sum
+		total.targets += part.targets
+		return part.err
+	})
+	if total.targets == 0 || err != nil {
+		return evaluation{}, err
+	}
+	loss := total.sum / float64(total.targets)
+	return evaluation{Loss: loss, Perplexity: math.Exp(loss), Targets: total.targets}, nil
+}
+
+// score begins to score an example.
+func (s *session) score(ctx context.Context, slot int, e example) (<-chan share, error) {
+	if len(e.ids) < 2 {
+		return ready(share{}), nil
+	}
+	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: slot, Prompt: e.ids, LogProbs: -1, PromptLogProbs: 0})
+	if err != nil {
+		return nil, err
+	}
+	return working(func() share { return e.share(events) }), nil
+}
+
+// share adds up the targets' scores: of token i at i-1.
+func (e example) share(events <-chan scheduler.Event) share {
+	var out share
+	for event := range events {
+		if event.Err != nil {
+			out.err = event.Err
+			continue
+		}
+		for i, pick := range event.Prompt {
+			if e.targets[i+1] {
+				out.sum -= float64(pick.LogProb)
+				out.targets++
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Limits on sizes asked for on the command line, far above any use: what fits
+// the device is the engine's to say.
+const (
+	maxTokens = 1 << 28
+	maxSlots  = 1 << 12
+)
+
+// modelOptions says which model to load, and how.
+type modelOptions struct {
+	model         string
+	adapters      []adapterOption
+	device, dtype string
+	family        string
+	context       int // 0: what the model was made for
+	cacheTokens   int // 0: the engine's choice
+	slots         int // 0: the engine's choice, or more where there are more adapters
+	profile       bool
+	log           logOptions
+}
+
+// adapterOption is --adapter NAME=DIR.
+type adapterOption struct{ name, dir string }
+
+// deviceFlags are the flags of every command that computes.
+func deviceFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "device", Usage: "`DEVICE`: index, part of the name, or cpu for a software device"},
+		&cli.StringFlag{Name: "dtype", Value: "auto", Usage: "compute `TYPE` of matrix inputs: auto, f32, f16 or bf16"},
+		&cli.IntFlag{Name: "context", Usage: "longest sequence, `N` tokens (default: what the model was made for)"},
+		&cli.IntFlag{Name: "cache-tokens", Usage: "room of the KV cache, `N` tokens (default: eight whole contexts, at most 32768)"},
+		&cli.IntFlag{Name: "slots", Usage: "room for `N` adapters (default: 32)"},
+		&cli.BoolFlag{Name: "profile", Usage: "print the time of each kernel at the end"},
+		&cli.StringFlag{Name: "family", Usage: "force a kernel `FAMILY`", Hidden: true},
+		&cli.StringFlag{Name: "log-level", Value: "warn", Usage: "`LEVEL`: debug, info, warn or error"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT`: text or json"},
+	}
+}
+
+// modelFlags are deviceFlags and the model with its adapters.
+func modelFlags(more ...cli.Flag) []cli.Flag {
+	flags := []cli.Flag{
+		&cli.StringFlag{Name: "model", Usage: "`DIR` of the model in Hugging Face's layout, or stories for the embedded one"},
+		&cli.StringSliceFlag{Name: "adapter", KeepSpace: true, Usage: "`NAME=DIR` of an adapter in PEFT's layout, or NAME=stories/upper and the like; repeatable"},
+	}
+	return slices.Concat(flags, more, deviceFlags())
+}
+
+func useFlag() cli.Flag {
+	return &cli.StringFlag{Name: "use", Usage: "`NAME` of the adapter to answer with (default: the base alone)"}
+}
+
+// modelOptionsOf reads modelFlags.
+func modelOptionsOf(c *cli.Context) (modelOptions, error) {
+	o := modelOptions{
+		model: c.String("model"), device: c.String("device"), dtype: c.String("dtype"), family: c.String("family"),
+		context: c.Int("context"), cacheTokens: c.Int("cache-tokens"), slots: c.Int("slots"), profile: c.Bool("profile"),
+		log: logOptions{c.String("log-level"), c.String("log-format")},
+	}
+	if o.model == "" {
+		return o, missing(c, "model")
+	}
+	for _, text := range c.StringSlice("adapter") {
+		a, err := parseAdapter(text)
+		if err != nil {
+			return o, err
+		}
+		o.adapters = append(o.adapters, a)
+	}
+	return o, o.check(c)
+}
+
+func (o modelOptions) check(c *cli.Context) error {
+	if types := []string{"auto", "f32", "f16", "bf16"}; !slices.Contains(types, o.dtype) {
+		return usagef("--dtype %q: known are %s", o.dtype, strings.Join(types, ", "))
+	}
+	for _, f := range []struct {
+		name        string
+		value, most int
+	}{{"context", o.context, maxTokens}, {"cache-tokens", o.cacheTokens, maxTokens}, {"slots", o.slots, maxSlots}} {
+		if c.IsSet(f.name) && (f.value < 1 || f.value > f.most) {
+			return usagef("--%s %d: it takes 1 to %d", f.name, f.value, f.most)
+		}
+	}
+	return o.log.check()
+}
+
+// parseAdapter reads NAME=DIR; without a name it is the folder's.
+func parseAdapter(text string) (adapterOption, error) {
+	name, dir, named := strings.Cut(text, "=")
+	if !named {
+		name, dir = path.Base(filepath.ToSlash(text)), text
+	}
+	switch {
+	case name == "" || dir == "":
+		return adapterOption{}, usagef("--adapter %q: it takes NAME=DIR", text)
+	case name == baseName:
+		return adapterOption{}, usagef("--adapter %q: the name %s stands for no adapter: choose another", text, baseName)
+	}
+	return adapterOption{name, dir}, nil
+}
+
+// missing is the error of a flag that must be given.
+func missing(c *cli.Context, flag string) error {
+	return usagef("--%s is missing: run '%s --help'", flag, c.Command.HelpName)
+}
+
+// noArguments refuses what stands behind the flags.
+func noArguments(c *cli.Context) error {
+	if first := c.Args().First(); first != "" {
+		return usagef("unexpected argument %q: run '%s --help'", first, c.Command.HelpName)
+	}
+	return nil
+}

@@ -1,0 +1,236 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"loquetier/engine"
+	"loquetier/scheduler"
+)
+
+// wireRequest is a line of a requests file.
+type wireRequest struct {
+	ID      json.RawMessage `json:"id"`
+	Adapter *string         `json:"adapter"` // nil: the base
+	Prompt  json.RawMessage `json:"prompt"`  // text or token ids
+	sampling
+	LogProbs       *int `json:"logprobs"`
+	PromptLogProbs *int `json:"prompt_logprobs"`
+}
+
+// fresh is a copy that shares nothing a line's fields could be written to.
+func (w wireRequest) fresh() wireRequest {
+	w.Adapter, w.Seed = copied(w.Adapter), copied(w.Seed)
+	w.LogProbs, w.PromptLogProbs = copied(w.LogProbs), copied(w.PromptLogProbs)
+	w.LogitBias, w.Stop = maps.Clone(w.LogitBias), slices.Clone(w.Stop)
+	return w
+}
+
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
+}
+
+// parseRequest reads a line; what it does not say is as in defaults.
+func parseRequest(line []byte, defaults wireRequest) (wireRequest, error) {
+	w := defaults.fresh()
+	decoder := json.NewDecoder(bytes.NewReader(line))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&w); err != nil {
+		return w, wireError(err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return w, errors.New("more than one JSON value")
+	}
+	return w, nil
+}
+
+// wireError words the errors of the JSON decoder.
+func wireError(err error) error {
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &kind) && kind.Field == "":
+		return fmt.Errorf("a JSON object is needed, but the line is of type %s", kind.Value)
+	case errors.As(err, &kind):
+		return fmt.Errorf("field %q: %s does not fit: it takes %s", lastField(kind.Field), kind.Value, kindName(kind.Type.Kind().String()))
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
+		return errors.New("bad JSON: the line ends within an object")
+	}
+	why := strings.TrimPrefix(err.Error(), "json: ")
+	if strings.HasPrefix(why, "unknown field") || strings.HasPrefix(why, "stop takes") {
+		return errors.New(why)
+	}
+	return fmt.Errorf("bad JSON: %s", why)
+}
+
+// lastField is a field without the name of the structure it is embedded in.
+func lastField(field string) string { return field[strings.LastIndexByte(field, '.')+1:] }
+
+func kindName(kind string) string {
+	switch kind {
+	case "int":
+		return "a whole number"
+	case "uint64":
+		return "a whole number of 0 or more"
+	case "float64":
+		return "a number"
+	case "bool":
+		return "true or false"
+	case "map":
+		return "an object of token ids and numbers"
+	}
+	return "a " + kind
+}
+
+// readableID is the id of a line that is not a request, nil where none comes
+// before what is wrong with the line.
+func readableID(line []byte) json.RawMessage {
+	decoder := json.NewDecoder(bytes.NewReader(line))
+	if begin, err := decoder.Token(); err != nil || begin != json.Delim('{') {
+		return nil
+	}
+	for decoder.More() {
+		var value json.RawMessage
+		key, err := decoder.Token()
+		if err != nil || decoder.Decode(&value) != nil {
+			return nil
+		}
+		if key == "id" {
+			return value
+		}
+	}
+	return nil
+}
+
+// prepared is a request that can be submitted, and what its reply repeats.
+type prepared struct {
+	id      json.RawMessage
+	adapter *string
+	seed    *uint64
+	stops   stopStrings
+	request scheduler.Request
+}
+
+// prepare resolves names and text. The error says what is wrong with the request.
+func (s *session) prepare(w wireRequest) (prepared, error) {
+	w.choose()
+	p := prepared{id: w.ID, adapter: w.Adapter, seed: w.Seed, stops: w.Stop}
+	if w.Temperature == 0 {
+		p.seed = nil
+	}
+	r := scheduler.Request{MaxTokens: w.MaxTokens, Sampling: w.device()}
+	if !w.IgnoreEOS {
+		r.Stop = s.ends
+	}
+	var err error
+	if r.Slot, err = s.slotOf(w.Adapter); err != nil {
+		return p, err
+	}
+	if r.Prompt, err = s.prompt(w.Prompt); err != nil {
+		return p, err
+	}
+	if r.Bias, err = w.bias(s.engine.Model().VocabSize); err != nil {
+		return p, err
+	}
+	if r.LogProbs, err = s.topN("logprobs", w.LogProbs); err != nil {
+		return p, err
+	}
+	if r.PromptLogProbs, err = s.topN("prompt_logprobs", w.PromptLogProbs); err != nil {
+		return p, err
+	}
+	p.request = r
+	return p, s.checkText(w)
+}
+
+func (s *session) slotOf(adapter *string) (int, error) {
+	if adapter == nil {
+		return s.slot(baseName)
+	}
+	return s.slot(*adapter)
+}
+
+// checkText checks what is not the scheduler's to check.
+func (s *session) checkText(w wireRequest) error {
+	if err := engine.CheckSampling(w.device()); err != nil {
+		return err
+	}
+	if err := w.Stop.check(); err != nil {
+		return err
+	}
+	if len(w.Stop) > 0 && s.text == nil {
+		return errors.New("stop needs text, but the model has no tokenizer.json")
+	}
+	return nil
+}
+
+func (s *session) topN(field string, n *int) (int, error) {
+	most := min(engine.MaxTopN, s.engine.Model().VocabSize)
+	switch {
+	case n == nil:
+		return -1, nil
+	case *n < 0 || *n > most:
+		return 0, fmt.Errorf("%s %d: it takes 0 to %d", field, *n, most)
+	}
+	return *n, nil
+}
+
+// prompt reads a prompt, text or token ids.
+func (s *session) prompt(raw json.RawMessage) ([]int32, error) {
+	var text *string
+	if json.Unmarshal(raw, &text) == nil && text != nil {
+		return s.encode(*text)
+	}
+	if len(raw) == 0 || text == nil && string(raw) == "null" {
+		return nil, errors.New(`field "prompt" is missing: give text or a list of token ids`)
+	}
+	var ids []int64
+	if json.Unmarshal(raw, &ids) != nil {
+		return nil, errors.New(`field "prompt": it takes text or a list of token ids`)
+	}
+	return s.checkedIDs(ids)
+}
+
+// encode gives a text's ids, with begin-of-text as the tokenizer says.
+func (s *session) encode(text string) ([]int32, error) {
+	if text == "" {
+		return nil, scheduler.ErrEmptyPrompt
+	}
+	if s.text == nil {
+		return nil, errors.New("the model has no tokenizer.json: give the prompt as token ids")
+	}
+	ids, err := s.text.Tokenizer.Encode(text, true)
+	if err != nil {
+		return nil, err
+	}
+	return ids, s.checkIDs(ids)
+}
+
+func (s *session) checkedIDs(ids []int64) ([]int32, error) {
+	out := make([]int32, len(ids))
+	for i, id := range ids {
+		if err := checkToken(id, s.engine.Model().VocabSize); err != nil {
+			return nil, err
+		}
+		out[i] = int32(id)
+	}
+	return out, nil
+}
+
+// checkIDs refuses ids of a tokenizer that has more tokens than the model.
+func (s *session) checkIDs(ids []int32) error {
+	for _, id := range ids {
+		if err := checkToken(int64(id), s.engine.Model().VocabSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"loquetier/engine/vk"
+)
+
+func TestDevices(t *testing.T) {
+	list := decode[[]deviceInfo](t, succeed(t, "devices", "--json"))[0]
+	require.NotEmpty(t, list)
+	table := succeed(t, "devices")
+	for i, d := range list {
+		assert.Equal(t, i, d.Index)
+		assert.NotEmpty(t, d.Name)
+		assert.True(t, d.Family != "" != (d.Unusable != ""), "a family, or why there is none")
+		assert.Contains(t, table, d.Name)
+	}
+}
+
+func TestADeviceThatCannotBeUsedSaysWhy(t *testing.T) {
+	d := describeDevice(vk.Info{Name: "old", APIVersion: 1<<22 | 1<<12})
+	assert.Equal(t, []string{"", "device old: Vulkan 1.1.0, but 1.2 is needed"}, []string{d.Family, d.Unusable})
+	var out strings.Builder
+	require.NoError(t, writeDevices(&out, []deviceInfo{d}))
+	assert.Contains(t, out.String(), "cannot be used: device old")
+}
+
+func TestAdapterInfo(t *testing.T) {
+	out := succeed(t, "adapter", "info", "stories/math", "--json")
+	var a adapterSummary
+	require.NoError(t, json.Unmarshal([]byte(out), &a))
+	assert.Equal(t, adapterSummary{
+		Name: "math", Base: "stories", Ranks: []int{16}, Alphas: []float64{32}, Scales: []float64{8},
+		Targets: []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
+		Layers:  6, Modules: 42, Parameters: 325632, Bytes: 1302528, RSLoRA: true,
+	}, a)
+	plain := succeed(t, "adapter", "info", "--model", "stories", "../models/stories/upper")
+	assert.Contains(t, plain, "modules     q_proj, v_proj, up_proj, down_proj in 6 layers, 24 in all\n")
+	assert.Contains(t, plain, "fits        stories\n")
+}
+
+// Without its base, an adapter of any kind is described as with it.
+func TestAdapterInfoNeedsNoBase(t *testing.T) {
+	const tiny = "../testdata/golden/tiny/qwen3"
+	for _, name := range []string{"all-r16", "dora-r8", "mlp-r4-rslora", "odd-r5", "pattern", "qv-r8"} {
+		dir := tiny + "/adapters/" + name
+		with := decode[adapterSummary](t, succeed(t, "adapter", "info", "--json", "--model", tiny+"/model", dir))[0]
+		with.Fits = ""
+		assert.Equal(t, with, decode[adapterSummary](t, succeed(t, "adapter", "info", "--json", dir))[0])
+	}
+}
+
+func TestDemoPrintsAllStreamsFromOneBatch(t *testing.T) {
+	start := time.Now()
+	out := succeed(t, "demo")
+	assert.Less(t, time.Since(start), 30*time.Second)
+	for _, name := range []string{"base", "stories/math", "stories/shakespeare", "stories/upper"} {
+		assert.Regexp(t, "(?m)^"+name+" +\\| \\S", out)
+	}
+	m := regexp.MustCompile(`\n4 streams, one batch: (\d+) tokens in \S+ s, \d+ tokens/s\. (\d+) steps, (\d+) of them shared by several adapters, up to 4 in one`).FindStringSubmatch(out)
+	require.NotNil(t, m, out)
+	assert.Equal(t, []string{"480", "120", "120"}, m[1:], "tokens, steps, shared steps")
+	assert.Equal(t, steady(out), steady(succeed(t, "demo")), "the seed is fixed")
+}
+
+// steady is the demo's output without times, its lines by stream.
+func steady(out string) map[string]string {
+	texts := map[string]string{}
+	for line := range strings.Lines(out) {
+		if name, text, ok := strings.Cut(line, "|"); ok {
+			texts[name] += text
+		}
+	}
+	return texts
+}
+
+func TestDemoScreen(t *testing.T) {
+	names := []string{"base", "one", "two", "three"}
+	m := &demoScreen{names: names, texts: make([]string, 4), summary: func() demoSummary { return demoSummary{device: "some device"} }}
+	for i := range names {
+		m.Update(demoUpdate{stream: i, text: fmt.Sprintf("text %d", i)})
+	}
+	m.Update(demoTick{})
+	lines := func(width, height int) []string {
+		m.Update(tea.WindowSizeMsg{Width: width, Height: height})
+		content := m.View().Content
+		assert.LessOrEqual(t, strings.Count(content, "\n"), height)
+		return strings.Split(regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(content, ""), "\n")
+	}
+	assert.Regexp(t, "^text 0 +text 1 +text 2 +text 3", lines(120, 24)[2], "side by side")
+	assert.Regexp(t, "^text 0 *$", lines(60, 24)[2], "one below the other")
+	m.Update(demoUpdate{stream: 0, text: strings.Repeat(" more and more", 500) + " last"})
+	assert.Contains(t, strings.Join(lines(120, 20), "\n"), "last", "the end is in view")
+	assert.Contains(t, m.View().Content, "some device")
+
+	_, quit := m.Update(demoEnded{})
+	require.NotNil(t, quit)
+	assert.IsType(t, tea.QuitMsg{}, quit())
+	m.Update(demoUpdate{stream: 1, reply: &reply{Finish: "error", Error: "lost"}})
+	assert.EqualError(t, m.err, "lost")
+}
+
+func TestBenchPrintsGosFormat(t *testing.T) {
+	for args, name := range map[string]string{
+		"decode --batch 4 --prompt 8 --tokens 3 --adapters 3": `BenchmarkDecode/model=stories/batch=4/adapters=3-\d+\t3`,
+		"prefill --rows 32 --batch 2 --count 2":               `BenchmarkPrefill/model=stories/batch=2/adapters=0/rows=32-\d+\t2`,
+	} {
+		out := succeed(t, append([]string{"bench"}, append(strings.Fields(args), "--model", "stories")...)...)
+		assert.Regexp(t, `(?m)^cpu: .+\n(.+\n)*`+name+`\t\d+ ns/op\t\d+\.\d tok/s\t\d+ dispatches/op\t\d+\.\d record-us/op\n$`, out)
+	}
+}

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"loquetier/engine"
+	"loquetier/engine/batch"
+	"loquetier/models"
+)
+
+// lane is a sequence of a benchmark.
+type lane struct {
+	slot   int
+	blocks []int32
+	tokens []int32
+	next   int // position in tokens of what the next step computes
+}
+
+// workload is a benchmark's steps: the same number of tokens in each sequence.
+type workload struct {
+	*session
+	lanes  []*lane
+	labels string // of the benchmark's name
+}
+
+// measurement sums steps up.
+type measurement struct {
+	steps, tokens, dispatches int
+	wall, record              time.Duration
+}
+
+// newWorkload makes sequences of random tokens with room for length tokens.
+func (s *session) newWorkload(c *cli.Context, length int) (*workload, error) {
+	n, each := c.Int("batch"), (length+batch.BlockSize-1)/batch.BlockSize
+	switch {
+	case length > s.engine.Context():
+		return nil, fmt.Errorf("sequences of %d tokens, but the context is %d", length, s.engine.Context())
+	case n > s.engine.MaxRows():
+		return nil, fmt.Errorf("--batch %d: a step takes at most %d rows", n, s.engine.MaxRows())
+	case n*each > s.engine.CacheBlocks():
+		return nil, fmt.Errorf("%d sequences of %d tokens do not fit %d tokens of cache", n, length, s.engine.CacheBlocks()*batch.BlockSize)
+	}
+	slots, err := s.benchSlots(c.Int("adapters"))
+	if err != nil {
+		return nil, err
+	}
+	w := &workload{session: s}
+	w.labels = fmt.Sprintf("model=%s/batch=%d/adapters=%d", benchName(s.options.model), n, len(slots))
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range n {
+		l := &lane{slot: batch.Base}
+		if len(slots) > 0 {
+			l.slot = slots[i%len(slots)]
+		}
+		for range length {
+			l.tokens = append(l.tokens, random.Int32N(int32(s.engine.Model().VocabSize)))
+		}
+		for b := range each {
+			l.blocks = append(l.blocks, int32(i*each+b))
+		}
+		w.lanes = append(w.lanes, l)
+	}
+	slices.SortStableFunc(w.lanes, func(a, b *lane) int { return a.slot - b.slot })
+	return w, nil
+}
+
+// benchSlots are the slots of the first k adapters.
+func (s *session) benchSlots(k int) ([]int, error) {
+	var names []string
+	for _, a := range s.options.adapters {
+		names = append(names, a.name)
+	}
+	if len(names) == 0 && s.options.model == stories {
+		for _, a := range models.Adapters() {
+			names = append(names, stories+"/"+a)
+		}
+	}
+	if k > len(names) {
+		return nil, fmt.Errorf("--adapters %d: only %d are given: add --adapter NAME=DIR", k, len(names))
+	}
+	var slots []int
+	for _, name := range names[:k] {
+		slot, err := s.slot(name)
+		if err != nil {
+			return nil, err
+		}
+		slots = append(slots, slot)
+	}
+	return slots, nil
+}
+
+// benchName is a model's name as part of a benchmark's.
+func benchName(model string) string {
+	return strings.Map(func(r rune) rune {
+		if r == ' ' || r == '/' || r == '=' {
+			return '_'
+		}
+		return r
+	}, filepath.Base(model))
+}
+
+// step computes the next n tokens of each sequence.
+func (w *workload) step(n int) (engine.StepStats, error) {
+	step := batch.Step{Spans: make([]batch.Span, len(w.lanes))}
+	for i, l := range w.lanes {
+		kind := batch.Prefill
+		if n == 1 {
+			kind = batch.Decode
+		}
+		step.Spans[i] = batch.Span{
+			Kind: kind, Slot: l.slot, Position: l.next, Blocks: l.blocks, Tokens: l.tokens[l.next : l.next+n],
+			Wants: []batch.Want{{Row: n - 1, Target: -1, Sampling: batch.Greedy()}},
+		}
+		l.next += n
+	}
+	_, err := w.engine.Run(&step)
+	return w.engine.Stats(), err
+}
+
+// measure runs steps of n tokens a sequence. Prompts begin anew each time.
+func (w *workload) measure(steps, n int) (measurement, error) {
+	m := measurement{steps: steps, tokens: steps * n * len(w.lanes)}
+	start := time.Now()
+	for range steps {
+		if n > 1 || w.lanes[0].next+n > len(w.lanes[0].tokens) {
+			for _, l := range w.lanes {
+				l.next = 0
+			}
+		}
+		stats, err := w.step(n)
+		if err != nil {
+			return m, err
+		}
+		m.dispatches += stats.Dispatches
+		m.record += stats.Record
+	}
+	m.wall = time.Since(start)
+	return m, nil
+}

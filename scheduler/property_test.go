@@ -1,0 +1,265 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"loquetier/engine/batch"
+)
+
+var errDevice = errors.New("device lost")
+
+// arrival is a request of a scenario. Its prompt begins with its index, by
+// which the runner's steps tell when it was admitted.
+type arrival struct {
+	Request
+	wait    time.Duration // after the arrival before it
+	patient time.Duration // how long its caller stays
+	do      bool          // first runs a function between steps
+}
+
+// scenario is a life of a scheduler.
+type scenario struct {
+	context, maxRows, cacheBlocks int
+	arrivals                      []arrival
+	failAt                        int           // the step whose run fails; -1: none
+	stopAt                        time.Duration // when the scheduler is stopped; 0: when all must have ended
+}
+
+func drawScenario(rt *rapid.T) scenario {
+	sc := scenario{
+		context:     rapid.IntRange(1, 70).Draw(rt, "context"),
+		maxRows:     rapid.IntRange(1, 40).Draw(rt, "max rows"),
+		cacheBlocks: rapid.IntRange(1, 10).Draw(rt, "cache blocks"),
+		failAt:      -1,
+	}
+	switch rapid.IntRange(0, 3).Draw(rt, "end") {
+	case 0:
+		sc.failAt = rapid.IntRange(0, 60).Draw(rt, "fail at step")
+	case 1:
+		sc.stopAt = time.Duration(rapid.IntRange(1, 60_000).Draw(rt, "stop at")) * time.Microsecond
+	}
+	for i := range rapid.IntRange(1, 12).Draw(rt, "arrivals") {
+		sc.arrivals = append(sc.arrivals, drawArrival(rt, int32(i), sc.context))
+	}
+	return sc
+}
+
+func drawArrival(rt *rapid.T, i int32, longest int) arrival {
+	token := rapid.Int32Range(0, vocab-1)
+	a := arrival{
+		Request: Request{
+			Slot:           rapid.SampledFrom([]int{batch.Base, 0, 1, 0, 1, damaged}).Draw(rt, "slot"),
+			Prompt:         append([]int32{i}, rapid.SliceOfN(token, 0, longest).Draw(rt, "prompt")...),
+			MaxTokens:      longest + 2 - rapid.IntRange(0, longest+3).Draw(rt, "fewer tokens"),
+			Sampling:       batch.Greedy(),
+			Bias:           rapid.MapOfN(token, rapid.SampledFrom([]float32{0, -1, 2.5}), 0, 3).Draw(rt, "bias"),
+			Stop:           rapid.SliceOfN(token, 0, 2).Draw(rt, "stop"),
+			LogProbs:       rapid.IntRange(-1, 2).Draw(rt, "log-probs"),
+			PromptLogProbs: rapid.IntRange(-1, 2).Draw(rt, "prompt log-probs"),
+		},
+		wait:    time.Duration(rapid.IntRange(0, 5000).Draw(rt, "wait")) * time.Microsecond,
+		patient: time.Hour, // longer than any scenario
+		do:      rapid.Bool().Draw(rt, "do"),
+	}
+	a.Sampling.Seed = rapid.Uint64().Draw(rt, "seed")
+	a.Sampling.Repetition = rapid.SampledFrom([]float32{1, 1.5}).Draw(rt, "repetition")
+	a.Sampling.Presence = rapid.SampledFrom([]float32{0, 0.5}).Draw(rt, "presence")
+	a.Sampling.Frequency = rapid.SampledFrom([]float32{0, 0.5}).Draw(rt, "frequency")
+	if rapid.IntRange(0, 3).Draw(rt, "leaves") == 0 {
+		a.patient = time.Duration(rapid.IntRange(1, 40_000).Draw(rt, "patience")) * time.Microsecond
+	}
+	return a
+}
+
+// accepted says whether a request can ever run.
+func (sc *scenario) accepted(r Request) bool {
+	if len(r.Prompt) > sc.context || r.MaxTokens < 0 || (r.MaxTokens == 0 && r.PromptLogProbs < 0) {
+		return false
+	}
+	stored := min(max(len(r.Prompt), len(r.Prompt)+r.MaxTokens-1), sc.context)
+	return stored <= sc.cacheBlocks*batch.BlockSize
+}
+
+// play lives the scenario and says what went wrong. Nobody reads a stream
+// before the end, which must delay nobody.
+func (sc *scenario) play() error {
+	m := newSim(sc.context, sc.maxRows, sc.cacheBlocks)
+	m.before = func(step int) error {
+		if step == sc.failAt {
+			return errDevice
+		}
+		return nil
+	}
+	s := New(m)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	if sc.stopAt > 0 {
+		time.AfterFunc(sc.stopAt, stop)
+	}
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx) }()
+
+	callers, errs := sc.arrive(s, m)
+	time.Sleep(time.Minute)
+	stop()
+	err := <-ran
+	if sc.failAt >= 0 && len(m.steps) == sc.failAt && errors.Is(err, errDevice) {
+		err = nil
+	}
+	errs = append(errs, err, m.broken, atRest(s), sc.inOrder(m.steps))
+	for i, c := range callers {
+		if c.stream == nil {
+			continue
+		}
+		got, err := collect(c.stream)
+		errs = append(errs, err, sc.judge(i, got, c.Err()))
+		c.leave()
+	}
+	return errors.Join(errs...)
+}
+
+// caller is who waits for a stream; without one, its request was refused.
+type caller struct {
+	context.Context
+	leave  context.CancelFunc
+	stream <-chan Event
+}
+
+// arrive submits the requests, each at its time.
+func (sc *scenario) arrive(s *Scheduler, m *sim) (callers []caller, errs []error) {
+	for i, a := range sc.arrivals {
+		time.Sleep(a.wait)
+		if a.do {
+			errs = append(errs, sc.doBetweenSteps(s, m))
+		}
+		var c caller
+		var err error
+		c.Context, c.leave = context.WithTimeout(context.Background(), a.patient)
+		c.stream, err = s.Submit(c, a.Request)
+		if closed := errors.Is(err, ErrClosed); closed && !sc.cutShort() || !closed && (err == nil) != sc.accepted(a.Request) {
+			errs = append(errs, fmt.Errorf("request %d: Submit says %w", i, err))
+		}
+		callers = append(callers, c)
+	}
+	return callers, errs
+}
+
+// cutShort says whether the scheduler may stop before all have ended.
+func (sc *scenario) cutShort() bool { return sc.stopAt > 0 || sc.failAt >= 0 }
+
+func (sc *scenario) doBetweenSteps(s *Scheduler, m *sim) error {
+	calls, busy := 0, false
+	err := s.Do(func() { calls++; busy = m.busy })
+	if busy || (err == nil) != (calls == 1) || (err != nil && (!errors.Is(err, ErrClosed) || !sc.cutShort())) {
+		return fmt.Errorf("Do made %d calls, in a step: %t: %w", calls, busy, err)
+	}
+	return nil
+}
+
+// atRest checks that a scheduler that has stopped holds nothing.
+func atRest(s *Scheduler) error {
+	free := slices.Sorted(slices.Values(s.blocks.free))
+	if all := slices.Sorted(slices.Values(newBlocks(s.runner.CacheBlocks()).free)); !slices.Equal(free, all) {
+		return fmt.Errorf("blocks %v are free at the end", free)
+	}
+	if len(s.running)+len(s.waiting)+len(s.between) > 0 {
+		return fmt.Errorf("at the end %d run, %d wait, %d calls wait", len(s.running), len(s.waiting), len(s.between))
+	}
+	return nil
+}
+
+// inOrder checks that requests started in the order in which they came.
+func (sc *scenario) inOrder(steps []batch.Step) error {
+	latest := int32(-1)
+	for _, step := range steps {
+		var started []int32
+		for _, span := range step.Spans {
+			if span.Position == 0 {
+				started = append(started, span.Tokens[0])
+			}
+		}
+		slices.Sort(started)
+		if len(started) > 0 && started[0] <= latest {
+			return fmt.Errorf("request %d started after request %d", started[0], latest)
+		}
+		latest = max(latest, slices.Max(append(started, latest)))
+	}
+	return nil
+}
+
+// judge compares an outcome with the isolated run; a stream that was cut off
+// holds a part of it.
+func (sc *scenario) judge(i int, got outcome, left error) error {
+	want := isolated(sc.arrivals[i].Request, sc.context)
+	cut := got.Finish == Failed && !errors.Is(got.Err, ErrNotFinite)
+	if cut {
+		reason := errors.Is(got.Err, ErrClosed) && sc.stopAt > 0 ||
+			errors.Is(got.Err, errDevice) && sc.failAt >= 0 ||
+			left != nil && errors.Is(got.Err, left)
+		if !reason || len(got.Tokens) > len(want.Tokens) {
+			return fmt.Errorf("request %d ended after %d of %d tokens: %w", i, len(got.Tokens), len(want.Tokens), got.Err)
+		}
+		want.Tokens, want.Finish, want.Err = want.Tokens[:len(got.Tokens)], Failed, got.Err
+		if len(got.Tokens) == 0 && got.Prompt == nil {
+			want.Prompt = nil
+		}
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateErrors(), cmpopts.EquateEmpty()); diff != "" {
+		return fmt.Errorf("request %d differs from its isolated run (-want +got):\n%s", i, diff)
+	}
+	return nil
+}
+
+// collect reads a stream that has ended and checks its form.
+func collect(stream <-chan Event) (outcome, error) {
+	var out outcome
+	for at := 0; ; at++ {
+		var e Event
+		open := false
+		select {
+		case e, open = <-stream:
+		default:
+			return out, fmt.Errorf("the stream is still open after %d events", at)
+		}
+		if !open {
+			break
+		}
+		if out.Finish != "" || (e.Prompt != nil && at > 0) || (e.Token != nil && e.Finish != "") || (e.Err != nil) != (e.Finish == Failed) {
+			return out, fmt.Errorf("event %d is out of order: %+v", at, e)
+		}
+		if e.Prompt != nil {
+			out.Prompt = e.Prompt
+		}
+		if e.Token != nil {
+			out.Tokens = append(out.Tokens, *e.Token)
+		}
+		out.Finish, out.Err = e.Finish, e.Err
+	}
+	if out.Finish == "" {
+		return out, errors.New("the stream has no end")
+	}
+	return out, nil
+}
+
+// TestAnyLife holds every rule at once over random arrivals, lengths, sizes,
+// departures, failures and stops.
+func TestAnyLife(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		sc := drawScenario(rt)
+		var err error
+		synctest.Test(t, func(*testing.T) { err = sc.play() })
+		if err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
