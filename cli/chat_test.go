@@ -64,8 +64,8 @@ unknown command /frob: /help tells the commands
 }
 
 func TestChatTellsWhenTheContextIsFull(t *testing.T) {
-	o := talk(t, "Hello\n", "--context", "20", "--max-tokens", "100", "--ignore-eos")
-	assert.Equal(t, outcome{out: o.out, err: "the conversation fills the context of 20 tokens: /reset begins anew\n"}, o)
+	o := talk(t, "Hello\n", "--context", "16", "--max-tokens", "100", "--ignore-eos")
+	assert.Equal(t, outcome{out: o.out, err: "the conversation fills the context of 16 tokens: /reset begins anew\n"}, o)
 }
 
 func TestChatStopsAtTheEndOfATurn(t *testing.T) {

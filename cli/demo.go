@@ -67,8 +67,8 @@ func (d demoSummary) String() string {
 		d.streams, d.tokens, d.took.Seconds(), float64(d.tokens)/d.took.Seconds(), d.counts.Steps, d.counts.Shared, d.counts.Most, d.device)
 }
 
-// demoView shows the demo. show is called by one goroutine at a time until
-// the last update of the last stream.
+// demoView shows the demo. run returns when the updates have ended, ctx is done
+// or the user has seen enough; it returns the first stream's error, if one failed.
 type demoView interface {
 	run(ctx context.Context, updates <-chan demoUpdate, summary func() demoSummary) error
 }
@@ -86,6 +86,7 @@ func (s *session) demo(c *cli.Context) error {
 		return err
 	}
 	done := collectDemo(answers, updates)
+	// The last row of a prompt and every row after it gave a token.
 	tokens := func() int { return s.engine.counts().Rows - len(answers)*len(answers[0].request.Prompt) + len(answers) }
 	var view demoView = newDemoPlain(c.App.Writer, names)
 	if isTerminal(c.App.Writer) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -118,4 +119,24 @@ func TestBenchPrintsGosFormat(t *testing.T) {
 		out := succeed(t, append([]string{"bench"}, append(strings.Fields(args), "--model", "stories")...)...)
 		assert.Regexp(t, `(?m)^cpu: .+\n(.+\n)*`+name+`\t\d+ ns/op\t\d+\.\d tok/s\t\d+ dispatches/op\t\d+\.\d record-us/op\n$`, out)
 	}
+}
+
+func TestProgressShowsWhatTakesLong(t *testing.T) {
+	var out bytes.Buffer
+	none := newProgress(&out)
+	require.Nil(t, none, "not a terminal")
+	none.report(1, 2)
+	none.finish()
+
+	quick := &progress{to: &out, start: time.Now()}
+	quick.report(1, 2)
+	quick.finish()
+	assert.Empty(t, out.String())
+
+	slow := &progress{to: &out, start: time.Now().Add(-patience)}
+	slow.report(1, 2)
+	require.NotNil(t, slow.bar)
+	assert.EqualValues(t, 1, slow.bar.Current())
+	slow.finish()
+	assert.True(t, slow.bar.Aborted())
 }

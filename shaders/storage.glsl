@@ -29,9 +29,12 @@ vec4 load_bf16(BF16 b, uint i) {
 void store_f32(F32 b, uint i, vec4 x) { b.v[i >> 2] = x; }
 
 // Values beyond float16's range are kept at its ends: an activation that
-// would become infinite poisons every later layer.
+// would become infinite poisons every later layer. A NaN stays a NaN, which clamp
+// does not promise: it must reach the logits, where it is noticed.
+vec4 clamp_f16(vec4 x) { return mix(clamp(x, -65504.0, 65504.0), x, isnan(x)); }
+
 void store_f16(F16 b, uint i, vec4 x) {
-    x = clamp(x, -65504.0, 65504.0);
+    x = clamp_f16(x);
     b.v[i >> 2] = uvec2(packHalf2x16(x.xy), packHalf2x16(x.zw));
 }
 
@@ -53,7 +56,7 @@ void store2_f32(F32 b, uint i, vec2 x) {
     b.v[i >> 2][(i & 3) + 1] = x.y;
 }
 
-void store2_f16(F16 b, uint i, vec2 x) { b.v[i >> 2][(i >> 1) & 1] = packHalf2x16(clamp(x, -65504.0, 65504.0)); }
+void store2_f16(F16 b, uint i, vec2 x) { b.v[i >> 2][(i >> 1) & 1] = packHalf2x16(clamp_f16(vec4(x, x)).xy); }
 
 void store2_bf16(BF16 b, uint i, vec2 x) {
     uvec4 u = bf16_bits(vec4(x, x));

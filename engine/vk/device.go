@@ -21,6 +21,7 @@ const MaxPush = 128
 type Device struct {
 	Info Info
 
+	instance *Instance
 	handle   vulkan.Device
 	calls    C.lq_calls
 	queue    vulkan.Queue
@@ -42,8 +43,8 @@ func (in *Instance) OpenDevice(info Info) (*Device, error) {
 	if err := info.Baseline(); err != nil {
 		return nil, err
 	}
-	d := &Device{Info: info, pipes: map[*Pipeline]bool{}}
-	if err := d.open(in); err != nil {
+	d := &Device{Info: info, instance: in, pipes: map[*Pipeline]bool{}}
+	if err := d.open(); err != nil {
 		d.destroy()
 		return nil, fmt.Errorf("open device %s: %w", info.Name, err)
 	}
@@ -51,13 +52,13 @@ func (in *Instance) OpenDevice(info Info) (*Device, error) {
 	return d, nil
 }
 
-func (d *Device) open(in *Instance) error {
+func (d *Device) open() error {
 	family, err := computeFamily(d.Info.handle)
 	if err != nil {
 		return err
 	}
 	for _, step := range []func() error{
-		func() error { return d.create(in, family) },
+		func() error { return d.create(family) },
 		d.createLayout, d.createCache,
 		func() error { return d.createCommands(family) },
 		d.createQueries,
@@ -96,20 +97,14 @@ func computeFamily(h vulkan.PhysicalDevice) (uint32, error) {
 	return uint32(found), nil
 }
 
-func (d *Device) create(in *Instance, family uint32) error {
+func (d *Device) create(family uint32) error {
+	in := d.instance
 	chain := C.lq_feature_chain(&d.Info.abilities)
 	defer C.lq_free_chain(chain)
-	info := vulkan.DeviceCreateInfo{
-		SType: vulkan.StructureTypeDeviceCreateInfo, PNext: chain,
-		QueueCreateInfoCount: 1,
-		PQueueCreateInfos: []vulkan.DeviceQueueCreateInfo{{
-			SType:            vulkan.StructureTypeDeviceQueueCreateInfo,
-			QueueFamilyIndex: family, QueueCount: 1, PQueuePriorities: []float32{1},
-		}},
-	}
 	var err error
 	d.handle, err = created("vkCreateDevice", func(h *vulkan.Device) vulkan.Result {
-		return vulkan.CreateDevice(d.Info.handle, &info, nil, h)
+		return vulkan.Result(C.lq_create_device(in.proc, unsafe.Pointer(in.handle), unsafe.Pointer(d.Info.handle),
+			C.uint32_t(family), chain, (*unsafe.Pointer)(unsafe.Pointer(h))))
 	})
 	if err != nil {
 		return err
@@ -127,15 +122,10 @@ func (d *Device) create(in *Instance, family uint32) error {
 
 // createLayout makes the one layout of all pipelines: push constants, no sets.
 func (d *Device) createLayout() error {
-	info := vulkan.PipelineLayoutCreateInfo{
-		SType: vulkan.StructureTypePipelineLayoutCreateInfo, PushConstantRangeCount: 1,
-		PPushConstantRanges: []vulkan.PushConstantRange{{
-			StageFlags: vulkan.ShaderStageFlags(vulkan.ShaderStageComputeBit), Size: MaxPush,
-		}},
-	}
 	var err error
 	d.layout, err = created("vkCreatePipelineLayout", func(h *vulkan.PipelineLayout) vulkan.Result {
-		return vulkan.CreatePipelineLayout(d.handle, &info, nil, h)
+		return vulkan.Result(C.lq_create_layout(d.instance.proc, unsafe.Pointer(d.instance.handle), unsafe.Pointer(d.handle),
+			MaxPush, (*C.uint64_t)(unsafe.Pointer(h))))
 	})
 	if err != nil {
 		return err

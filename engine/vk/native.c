@@ -52,6 +52,8 @@ enum {
 	LQ_COOPERATIVE_MATRIX2 = 1000593000,
 };
 
+enum { LQ_SHADER_STAGE = 0x20 }; // VK_SHADER_STAGE_COMPUTE_BIT
+
 typedef struct {
 	uint32_t type;
 	void *next;
@@ -140,6 +142,67 @@ void lq_free_chain(void *chain) {
 		free(chain);
 		chain = next;
 	}
+}
+
+int lq_create_device(void *gipa, void *instance, void *physical, uint32_t family, void *features, void **out) {
+	typedef int(LQ_CALL * fn)(void *, const void *, const void *, void **);
+	fn create = (fn)((lq_get_proc)gipa)(instance, "vkCreateDevice");
+	float priority = 1;
+	struct { uint32_t type; const void *next; uint32_t flags, family, count; const float *priorities; } queue = {2, NULL, 0, family, 1, &priority};
+	struct {
+		uint32_t type; const void *next; uint32_t flags, queues; const void *queue;
+		uint32_t layers; const void *layer; uint32_t extensions; const void *extension; const void *features;
+	} info = {3, features, 0, 1, &queue, 0, NULL, 0, NULL, NULL};
+	return create(physical, &info, NULL, out);
+}
+
+// device_proc finds an entry point of a device.
+static lq_function device_proc(void *gipa, void *instance, void *device, const char *name) {
+	lq_get_proc get = (lq_get_proc)((lq_get_proc)gipa)(instance, "vkGetDeviceProcAddr");
+	return get(device, name);
+}
+
+int lq_create_layout(void *gipa, void *instance, void *device, uint32_t push_bytes, uint64_t *out) {
+	typedef int(LQ_CALL * fn)(void *, const void *, const void *, uint64_t *);
+	fn create = (fn)device_proc(gipa, instance, device, "vkCreatePipelineLayout");
+	struct { uint32_t stages, offset, size; } range = {LQ_SHADER_STAGE, 0, push_bytes};
+	struct { uint32_t type; const void *next; uint32_t flags, sets; const void *set; uint32_t ranges; const void *range; } info =
+		{30, NULL, 0, 0, NULL, 1, &range};
+	return create(device, &info, NULL, out);
+}
+
+static int create_module(void *gipa, void *instance, void *device, const void *spirv, size_t size, uint64_t *out) {
+	typedef int(LQ_CALL * fn)(void *, const void *, const void *, uint64_t *);
+	fn create = (fn)device_proc(gipa, instance, device, "vkCreateShaderModule");
+	struct { uint32_t type; const void *next; uint32_t flags; size_t size; const void *code; } info = {16, NULL, 0, size, spirv};
+	return create(device, &info, NULL, out);
+}
+
+int lq_create_pipeline(void *gipa, void *instance, void *device, uint64_t cache, uint64_t layout,
+                       const void *spirv, size_t size, const lq_constant *constants, uint32_t count, uint64_t *out) {
+	typedef int(LQ_CALL * create_fn)(void *, uint64_t, uint32_t, const void *, const void *, uint64_t *);
+	typedef void(LQ_CALL * destroy_fn)(void *, uint64_t, const void *);
+	uint64_t module;
+	int r = create_module(gipa, instance, device, spirv, size, &module);
+	if (r != 0) return r;
+	struct { uint32_t id, offset; size_t size; } entries[LQ_MAX_CONSTANTS];
+	uint32_t values[LQ_MAX_CONSTANTS];
+	for (uint32_t i = 0; i < count; i++) {
+		entries[i].id = constants[i].id;
+		entries[i].offset = 4 * i;
+		entries[i].size = 4;
+		values[i] = constants[i].value;
+	}
+	struct { uint32_t count; const void *entries; size_t size; const void *values; } special = {count, entries, 4 * (size_t)count, values};
+	struct {
+		uint32_t type; const void *next; uint32_t flags;
+		struct { uint32_t type; const void *next; uint32_t flags, stage; uint64_t module; const char *name; const void *special; } stage;
+		uint64_t layout, base; int32_t base_index;
+	} info = {29, NULL, 0, {18, NULL, 0, LQ_SHADER_STAGE, module, "main", &special}, layout, 0, -1};
+	create_fn create = (create_fn)device_proc(gipa, instance, device, "vkCreateComputePipelines");
+	r = create(device, cache, 1, &info, NULL, out);
+	((destroy_fn)device_proc(gipa, instance, device, "vkDestroyShaderModule"))(device, module, NULL);
+	return r;
 }
 
 const char *lq_load_calls(void *gipa, void *instance, void *device, lq_calls *out) {

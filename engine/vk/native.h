@@ -44,6 +44,22 @@ int lq_query(void *get_instance_proc_addr, void *instance, void *physical, const
 void *lq_feature_chain(const lq_abilities *have);
 void lq_free_chain(void *chain);
 
+// The three create calls whose structures hold arrays are made here: the
+// binding frees its copies of such arrays when the garbage collector next runs,
+// even while the driver still reads them. Each returns a VkResult.
+int lq_create_device(void *get_instance_proc_addr, void *instance, void *physical, uint32_t queue_family, void *features, void **out);
+int lq_create_layout(void *get_instance_proc_addr, void *instance, void *device, uint32_t push_bytes, uint64_t *out);
+
+enum { LQ_MAX_CONSTANTS = 16 };
+
+// A specialization constant.
+typedef struct {
+	uint32_t id, value;
+} lq_constant;
+
+int lq_create_pipeline(void *get_instance_proc_addr, void *instance, void *device, uint64_t cache, uint64_t layout,
+                       const void *spirv, size_t size, const lq_constant *constants, uint32_t count, uint64_t *out);
+
 // The device-level entry points used in every step.
 typedef struct {
 	void *begin, *end, *bind, *push, *dispatch, *barrier, *copy, *fill, *stamp, *reset_queries;

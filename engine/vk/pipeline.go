@@ -1,8 +1,12 @@
 package vk
 
+/*
+#include "native.h"
+*/
+import "C"
+
 import (
 	"fmt"
-	"runtime"
 	"unsafe"
 
 	vulkan "github.com/vulkan-go/vulkan"
@@ -15,6 +19,7 @@ type Pipeline struct {
 }
 
 // Constant is a specialization constant: its id in the shader and its value.
+// It mirrors lq_constant.
 type Constant struct {
 	ID    uint32
 	Value uint32
@@ -23,56 +28,25 @@ type Constant struct {
 // NewPipeline compiles a SPIR-V module whose entry point is main. The
 // pipeline lives until the device is closed.
 func (d *Device) NewPipeline(name string, spirv []byte, constants []Constant) (*Pipeline, error) {
-	module, err := d.shaderModule(spirv)
+	if len(spirv) == 0 || len(spirv)%4 != 0 {
+		return nil, fmt.Errorf("compile kernel %s: SPIR-V of %d bytes", name, len(spirv))
+	}
+	if len(constants) > C.LQ_MAX_CONSTANTS {
+		return nil, fmt.Errorf("BUG: kernel %s has %d constants", name, len(constants))
+	}
+	handle, err := created("vkCreateComputePipelines", func(h *vulkan.Pipeline) vulkan.Result {
+		return vulkan.Result(C.lq_create_pipeline(d.instance.proc, unsafe.Pointer(d.instance.handle), unsafe.Pointer(d.handle),
+			C.uint64_t(handle64(d.cache)), C.uint64_t(handle64(d.layout)),
+			unsafe.Pointer(&spirv[0]), C.size_t(len(spirv)),
+			(*C.lq_constant)(unsafe.Pointer(unsafe.SliceData(constants))), C.uint32_t(len(constants)),
+			(*C.uint64_t)(unsafe.Pointer(h))))
+	})
 	if err != nil {
-		return nil, fmt.Errorf("load kernel %s: %w", name, err)
-	}
-	defer vulkan.DestroyShaderModule(d.handle, module, nil)
-	data, entries := specialization(constants)
-	stage := vulkan.PipelineShaderStageCreateInfo{
-		SType: vulkan.StructureTypePipelineShaderStageCreateInfo,
-		Stage: vulkan.ShaderStageComputeBit, Module: module, PName: "main\x00",
-	}
-	if len(data) > 0 {
-		stage.PSpecializationInfo = []vulkan.SpecializationInfo{{
-			MapEntryCount: uint32(len(entries)), PMapEntries: entries,
-			DataSize: uint(4 * len(data)), PData: unsafe.Pointer(&data[0]),
-		}}
-	}
-	made := make([]vulkan.Pipeline, 1)
-	code := vulkan.CreateComputePipelines(d.handle, d.cache, 1, []vulkan.ComputePipelineCreateInfo{{
-		SType: vulkan.StructureTypeComputePipelineCreateInfo, Stage: stage, Layout: d.layout,
-	}}, nil, made)
-	runtime.KeepAlive(data)
-	if err := check("vkCreateComputePipelines", code); err != nil {
 		return nil, fmt.Errorf("compile kernel %s: %w", name, err)
 	}
-	p := &Pipeline{Name: name, handle: made[0]}
+	p := &Pipeline{Name: name, handle: handle}
 	d.pipes[p] = true
 	return p, nil
-}
-
-func (d *Device) shaderModule(spirv []byte) (vulkan.ShaderModule, error) {
-	if len(spirv) == 0 || len(spirv)%4 != 0 {
-		return vulkan.NullShaderModule, fmt.Errorf("SPIR-V of %d bytes", len(spirv))
-	}
-	var module vulkan.ShaderModule
-	code := vulkan.CreateShaderModule(d.handle, &vulkan.ShaderModuleCreateInfo{
-		SType: vulkan.StructureTypeShaderModuleCreateInfo, CodeSize: uint(len(spirv)),
-		PCode: unsafe.Slice((*uint32)(unsafe.Pointer(&spirv[0])), len(spirv)/4),
-	}, nil, &module)
-	runtime.KeepAlive(spirv)
-	return module, check("vkCreateShaderModule", code)
-}
-
-func specialization(constants []Constant) ([]uint32, []vulkan.SpecializationMapEntry) {
-	data := make([]uint32, len(constants))
-	entries := make([]vulkan.SpecializationMapEntry, len(constants))
-	for i, c := range constants {
-		data[i] = c.Value
-		entries[i] = vulkan.SpecializationMapEntry{ConstantID: c.ID, Offset: uint32(4 * i), Size: 4}
-	}
-	return data, entries
 }
 
 func (p *Pipeline) destroy(d *Device) {
