@@ -13,14 +13,15 @@ func (e *Engine) check(step *batch.Step) error {
 		return fmt.Errorf("step of %d rows, but it takes 1 to %d", rows, e.config.MaxRows)
 	}
 	for i := range step.Spans {
-		if err := e.checkSpan(&step.Spans[i]); err != nil {
+		if err := e.Check(&step.Spans[i]); err != nil {
 			return fmt.Errorf("span %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-func (e *Engine) checkSpan(s *batch.Span) error {
+// Check refuses a span that Run would refuse, whatever the rest of its step is.
+func (e *Engine) Check(s *batch.Span) error {
 	vocab, end := e.checkpointConfig.VocabSize, s.Position+len(s.Tokens)
 	switch {
 	case len(s.Tokens) == 0:

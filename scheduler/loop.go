@@ -52,7 +52,8 @@ func (s *Scheduler) Submit(ctx context.Context, r Request) (<-chan Event, error)
 }
 
 // Do runs f between two steps and returns when it has run: the way to attach
-// and detach adapters while requests are running. It returns ErrClosed, without
+// and detach adapters while requests are running. An adapter must not be
+// detached while requests use it. It returns ErrClosed, without
 // having run f, where the scheduler has stopped.
 func (s *Scheduler) Do(f func()) error {
 	done := make(chan struct{})
@@ -149,8 +150,11 @@ func (s *Scheduler) admit() {
 			return
 		}
 		q.blocks = taken
-		s.running = append(s.running, q)
 		s.waiting = s.waiting[1:]
+		s.running = append(s.running, q)
+		if err := s.runner.Check(q.probe()); err != nil {
+			s.end(q, Event{Finish: Failed, Err: err})
+		}
 	}
 }
 

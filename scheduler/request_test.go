@@ -224,3 +224,24 @@ func TestFirstCome(t *testing.T) {
 	}
 	assert.Equal(t, []int{0, 1, 2}, started)
 }
+
+// What the runner refuses fails alone: the requests beside it go on.
+func TestRunnerRefusesOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(newSim(64, 8, 16))
+		bad, err := s.Submit(t.Context(), ask(unusableSlot, 3, 4))
+		require.NoError(t, err)
+		good, err := s.Submit(t.Context(), ask(0, 3, 4))
+		require.NoError(t, err)
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		require.NoError(t, s.Run(ctx))
+		refused, err := collect(bad)
+		require.NoError(t, err)
+		assert.ErrorIs(t, refused.Err, errUnusable)
+		served, err := collect(good)
+		require.NoError(t, err)
+		assert.Equal(t, Length, served.Finish)
+		require.NoError(t, atRest(s))
+	})
+}

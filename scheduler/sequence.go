@@ -16,9 +16,10 @@ import (
 // Runner runs steps: the engine.
 type Runner interface {
 	Run(*batch.Step) (*batch.Result, error)
-	Context() int     // longest sequence
-	MaxRows() int     // most rows of a step
-	CacheBlocks() int // blocks of the KV cache
+	Check(*batch.Span) error // refuses a span that Run would refuse
+	Context() int            // longest sequence
+	MaxRows() int            // most rows of a step
+	CacheBlocks() int        // blocks of the KV cache
 }
 
 // Request is a prompt to continue, or only to score.
@@ -88,6 +89,15 @@ func (r *Request) check(run Runner) error {
 		return fmt.Errorf("the prompt's %d tokens and %d to generate need %d cache blocks, but there are %d", n, r.MaxTokens, need, run.CacheBlocks())
 	}
 	return nil
+}
+
+// probe is a span with all that a request brings, to be checked before it
+// runs beside others: the runner refuses a step as a whole.
+func (s *sequence) probe() *batch.Span {
+	last := len(s.Prompt) - 1
+	want := s.next(last)
+	want.TopN = max(want.TopN, s.PromptLogProbs)
+	return &batch.Span{Kind: batch.Prefill, Slot: s.Slot, Tokens: s.Prompt, Blocks: s.blocks, Wants: []batch.Want{want}}
 }
 
 // limit is how many tokens a request may generate: the last one needs no

@@ -155,6 +155,13 @@ func newSim(context, maxRows, cacheBlocks int) *sim {
 	}
 }
 
+func (m *sim) Check(s *batch.Span) error {
+	if s.Slot == unusableSlot {
+		return errUnusable
+	}
+	return nil
+}
+
 func (m *sim) Context() int     { return m.context }
 func (m *sim) MaxRows() int     { return m.maxRows }
 func (m *sim) CacheBlocks() int { return m.cacheBlocks }
@@ -288,3 +295,8 @@ func checkWant(span *batch.Span, i int) error {
 	}
 	return nil
 }
+
+// unusableSlot is a slot that the runner refuses.
+const unusableSlot = 99
+
+var errUnusable = errors.New("no adapter in slot 99")
