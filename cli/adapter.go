@@ -20,7 +20,7 @@ func adapterCommand() *cli.Command {
 			Name: "info", Usage: "describe an adapter", ArgsUsage: "DIR",
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "model", Usage: "also check that it fits the model in `DIR`"},
-				&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
+				&cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print a JSON object"},
 			},
 			Description: `loquetier adapter info stories/upper --json
 loquetier adapter info DIR --model DIR`,

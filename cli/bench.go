@@ -14,7 +14,7 @@ import (
 func benchCommand() *cli.Command {
 	common := []cli.Flag{
 		&cli.IntFlag{Name: "batch", Value: 1, Usage: "`N` sequences at a time"},
-		&cli.IntFlag{Name: "adapters", Usage: "give the sequences the first `K` adapters in turn; without --adapter the embedded ones of stories"},
+		&cli.IntFlag{Name: "adapters", DefaultText: "none", Usage: "give the sequences the first `K` adapters in turn; without --adapter the embedded ones of stories"},
 	}
 	return &cli.Command{
 		Name: "bench", Usage: "measure speed, in the format of Go's benchmarks",

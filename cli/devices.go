@@ -33,7 +33,7 @@ type deviceInfo struct {
 func devicesCommand() *cli.Command {
 	return &cli.Command{
 		Name: "devices", Usage: "list the Vulkan devices",
-		Flags:       []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print a JSON array"}},
+		Flags:       []cli.Flag{&cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print a JSON array"}},
 		Description: "loquetier devices --json",
 		Action:      devices,
 	}

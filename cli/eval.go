@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"loquetier/engine/batch"
 	"loquetier/scheduler"
 )
 
@@ -18,9 +19,9 @@ func evalCommand() *cli.Command {
 		Flags: modelFlags(
 			useFlag(),
 			&cli.StringFlag{Name: "data", Usage: "`FILE`: .txt, or .jsonl with text, prompt and completion, messages, or ids"},
-			&cli.IntFlag{Name: "block", Usage: "cut a .txt into blocks of `N` tokens"},
-			&cli.IntFlag{Name: "max-blocks", Usage: "stop after `N` blocks or lines (default: all)"},
-			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
+			&cli.IntFlag{Name: "block", DefaultText: "none", Usage: "cut a .txt into blocks of `N` tokens"},
+			&cli.IntFlag{Name: "max-blocks", DefaultText: "all", Usage: "stop after `N` blocks or lines"},
+			&cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print a JSON object"},
 		),
 		Description: `loquetier eval --model stories --data story.txt --block 128
 loquetier eval --model DIR --adapter tuned=DIR --use tuned --data questions.jsonl --json`,
@@ -140,7 +141,7 @@ func (s *session) score(ctx context.Context, slot int, e example) (<-chan share,
 	if len(e.ids) < 2 {
 		return ready(share{}), nil
 	}
-	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: slot, Prompt: e.ids, LogProbs: -1, PromptLogProbs: 0})
+	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: slot, Prompt: e.ids, Sampling: batch.Greedy(), LogProbs: -1, PromptLogProbs: 0})
 	if err != nil {
 		return nil, err
 	}

@@ -18,9 +18,9 @@ func generateCommand() *cli.Command {
 		&cli.StringFlag{Name: "prompt", Usage: "`TEXT` to continue"},
 		useFlag(),
 		&cli.StringFlag{Name: "requests", Usage: "`FILE.jsonl` of requests, one a line, that run together; flags give their defaults"},
-		&cli.BoolFlag{Name: "json", Usage: "print one JSON object instead of text"},
-		&cli.IntFlag{Name: "logprobs", Usage: "tell each token's log-probability and the `N` most likely tokens"},
-		&cli.IntFlag{Name: "prompt-logprobs", Usage: "the same for each token of the prompt"},
+		&cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print one JSON object instead of text"},
+		&cli.IntFlag{Name: "logprobs", DefaultText: "none", Usage: "tell each token's log-probability and the `N` most likely tokens"},
+		&cli.IntFlag{Name: "prompt-logprobs", DefaultText: "none", Usage: "tell the log-probability of each token of the prompt, and the `N` most likely tokens"},
 	}
 	return &cli.Command{
 		Name: "generate", Usage: "continue a prompt, or all prompts of a file in one batch",

@@ -33,16 +33,16 @@ func samplingFlags(maxTokens int, temperature float64) []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: "max-tokens", Value: maxTokens, Usage: "generate at most `N` tokens"},
 		&cli.Float64Flag{Name: "temperature", Value: temperature, Usage: "`T` of the sampling; 0 takes the most likely token"},
-		&cli.IntFlag{Name: "top-k", Usage: "keep the `K` most likely tokens (default: all)"},
+		&cli.IntFlag{Name: "top-k", DefaultText: "all", Usage: "keep the `K` most likely tokens"},
 		&cli.Float64Flag{Name: "top-p", Value: 1, Usage: "keep the most likely tokens that have probability `P` together"},
 		&cli.Float64Flag{Name: "min-p", Usage: "keep tokens with `P` times the probability of the most likely one"},
 		&cli.Float64Flag{Name: "repetition-penalty", Value: 1, Usage: "divide the logits of tokens seen before by `X`"},
 		&cli.Float64Flag{Name: "presence-penalty", Usage: "take `X` off the logits of tokens generated before"},
 		&cli.Float64Flag{Name: "frequency-penalty", Usage: "take `X` off for each time a token was generated"},
 		&cli.StringFlag{Name: "logit-bias", Usage: "`JSON` object of token ids and what to add to their logits, as in {\"12\": -100}"},
-		&cli.Uint64Flag{Name: "seed", Usage: "`S` of the sampling: the same seed gives the same text (default: random)"},
+		&cli.Uint64Flag{Name: "seed", DefaultText: "random", Usage: "`S` of the sampling: the same seed gives the same text"},
 		&cli.StringSliceFlag{Name: "stop", KeepSpace: true, Usage: "`TEXT` that ends the output, and is no part of it; repeatable"},
-		&cli.BoolFlag{Name: "ignore-eos", Usage: "go on after the model's end of text"},
+		&cli.BoolFlag{Name: "ignore-eos", DisableDefaultText: true, Usage: "go on after the model's end of text"},
 	}
 }
 
