@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"os"
 	"strings"
 	"testing"
 
@@ -119,4 +120,25 @@ func TestEvalRefusesBadLines(t *testing.T) {
 func TestEvalPrintsALine(t *testing.T) {
 	out := succeed(t, "eval", "--model", "stories", "--data", write(t, "data.jsonl", `{"ids":[5,6,7,8]}`))
 	assert.Regexp(t, `^loss \d+\.\d{6}, perplexity \d+\.\d{4}, 3 targets\n$`, out)
+}
+
+// The reference losses of testdata/eval: a second, float64 reading of the model.
+func TestEvalAgreesWithTheReference(t *testing.T) {
+	data, err := os.ReadFile("../testdata/eval/expected.json")
+	require.NoError(t, err)
+	var want map[string]struct {
+		Loss    float64
+		Targets int
+	}
+	require.NoError(t, json.Unmarshal(data, &want))
+	require.Len(t, want, 4)
+	for name, w := range want {
+		args := []string{"--data", "../testdata/eval/text.jsonl"}
+		if name != "base" {
+			args = append(args, "--use", "stories/"+name)
+		}
+		e := evaluated(t, args...)
+		assert.Equal(t, w.Targets, e.Targets, name)
+		assert.InEpsilon(t, w.Loss, e.Loss, 1e-5, name)
+	}
 }
