@@ -172,18 +172,3 @@ func distance(got, want [][]float32) float64 {
 	}
 	return diff / top
 }
-
-func TestGoldenLogits(t *testing.T) {
-	for _, model := range tinyModels {
-		t.Run(model, func(t *testing.T) {
-			b := openTiny(t, model, engine.Config{DType: "f32"})
-			for _, v := range variants {
-				for i := range b.expected.Prompts {
-					b.next = 0
-					got := logitsOf(b.run(b.prompt(v, i))[0])
-					require.LessOrEqual(t, distance(got, b.reference(v, i)), 1e-4, "%s, prompt %d", v, i)
-				}
-			}
-		})
-	}
-}

@@ -49,16 +49,22 @@ func (b *bench) runMix(mix []one) [][][]float32 {
 	return out
 }
 
-func TestMixedBatch(t *testing.T) {
+// TestLogits compares every variant with the references, alone and in mixed
+// batches, and the mixed batches with the isolated runs.
+func TestLogits(t *testing.T) {
 	for _, family := range []string{"software", "gpu"} {
 		for _, model := range tinyModels {
 			t.Run(family+"/"+model, func(t *testing.T) {
 				b := openTiny(t, model, engine.Config{DType: "f32", Family: family, MaxRows: 1024})
+				alone := map[one][][]float32{}
+				for _, o := range everything() {
+					alone[o] = b.runMix([]one{o})[0]
+					require.LessOrEqual(t, distance(alone[o], b.reference(o.variant, o.prompt)), 1e-4, "%+v alone", o)
+				}
 				for name, mix := range mixes {
 					together := b.runMix(mix)
 					for i, o := range mix {
-						alone := b.runMix([]one{o})[0]
-						require.LessOrEqual(t, distance(together[i], alone), 1e-5, "%s: %+v beside others", name, o)
+						require.LessOrEqual(t, distance(together[i], alone[o]), 1e-5, "%s: %+v beside others", name, o)
 						require.LessOrEqual(t, distance(together[i], b.reference(o.variant, o.prompt)), 1e-4, "%s: %+v", name, o)
 					}
 				}

@@ -142,8 +142,9 @@ func (b *bench) slotsOf(popularity string, rows, slots int) []int32 {
 }
 
 // tilesOf cuts the runs of rows of one adapter into tiles of at most most rows.
-// Every second list says how high they are, as short as the runs allow.
-func (b *bench) tilesOf(slots []int32, most uint32) engine.Tiles {
+// With short the list says how high they are where the runs are shorter: the
+// next power of two, as steps choose it.
+func (b *bench) tilesOf(slots []int32, most uint32, short bool) engine.Tiles {
 	tallest := 1
 	var list []int32
 	for i := 0; i < len(slots); {
@@ -161,8 +162,8 @@ func (b *bench) tilesOf(slots []int32, most uint32) engine.Tiles {
 		return engine.Tiles{}
 	}
 	tiles := engine.Tiles{List: b.integers(list), Count: len(list) / 3}
-	if tallest < int(most) && tiles.Count%2 == 0 {
-		tiles.Rows = 1 << bits.Len(uint(tallest-1)) // a power of two, as steps choose it
+	if short {
+		tiles.Rows = min(int(most), 1<<bits.Len(uint(tallest-1)))
 	}
 	return tiles
 }

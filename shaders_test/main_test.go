@@ -121,5 +121,10 @@ func workgroups() []uint32 {
 // meets every other.
 func software() bool { return device.Info.Type == vk.CPU }
 
+// few are the workgroups for kernels that take a software device long to compile.
+func few() []uint32 {
+	return slices.DeleteFunc(workgroups(), func(wg uint32) bool { return software() && wg != 8 && wg != 32 && wg != 256 })
+}
+
 // costly tells whether a shape is worth its compilation in float32 alone.
-func costly(split bool, sums uint32) bool { return split && sums >= 16 && software() }
+func costly(split bool, sums uint32) bool { return split && sums > 8 && software() }

@@ -46,7 +46,7 @@ func choose(s ref.Sampling, logits []float32) draw {
 // sampleTunings are workgroup sizes; the tunings' own are among them.
 func sampleTunings(t *testing.T) []shaders.Tuning {
 	all := shaders.Tunings()
-	for _, wg := range workgroups() {
+	for _, wg := range few() {
 		other := tuning(t, "gpu")
 		other.SampleWorkgroup = wg
 		all = append(all, other)
