@@ -49,10 +49,10 @@ func (k *Kernels) Norm(rec *vk.Recorder, n Norm) error {
 	}
 	jobs, reads, writes := n.Rows, present(n.X, n.G, n.List), []vk.Range{n.Y}
 	if s := n.Shrink; s != nil && s.Count > 0 {
-		blocks := k.rankBlocks(s.MaxRank)
+		blocks := k.rankBlocks(*s)
 		push.parts, push.v, push.tiles = s.Table.Address, s.V.Address, s.Tiles.List.Address
 		push.count, push.vStride, push.tileCount, push.blocks = uint32(len(s.Outs)), uint32(s.Stride), uint32(s.Count), uint32(blocks)
-		jobs += s.Count * len(s.Outs) * blocks
+		jobs += s.Count * blocks
 		reads = append(append(reads, s.Table, s.Tiles.List), s.Reads...)
 		writes = append(writes, s.V)
 	}

@@ -44,13 +44,13 @@ func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
 	if err != nil {
 		return err
 	}
-	blocks := k.rankBlocks(s.MaxRank)
+	blocks := k.rankBlocks(s)
 	push := shrinkPush{
 		x: s.X.Address, parts: s.Table.Address, v: s.V.Address, tiles: s.List.Address,
 		k: uint32(s.In), count: uint32(len(s.Outs)), vStride: uint32(s.Stride), tileCount: uint32(s.Count), blocks: uint32(blocks),
 	}
 	rec.Dispatch(vk.Dispatch{
-		Pipeline: p, Push: vk.Push(&push), Groups: grid(s.Count * len(s.Outs) * blocks),
+		Pipeline: p, Push: vk.Push(&push), Groups: grid(s.Count * blocks),
 		Reads: append([]vk.Range{s.X, s.Table, s.List}, s.Reads...), Writes: []vk.Range{s.V},
 		Work: vk.Work{Flops: 2 * float64(s.Rows*len(s.Outs)*s.MaxRank) * float64(s.In)},
 	})
@@ -65,13 +65,14 @@ func (t Tiles) height(tuning shaders.Tuning) uint32 {
 	return uint32(t.Rows)
 }
 
-// rankBlocks is the number of workgroups that cover the largest rank.
-func (k *Kernels) rankBlocks(maxRank int) int {
+// rankBlocks is the number of workgroups that cover the largest ranks of all
+// parts together.
+func (k *Kernels) rankBlocks(s Shrink) int {
 	each := int(k.Tuning.ShrinkRanks)
 	if !k.Tuning.ShrinkSplitK {
 		each *= int(k.Tuning.ShrinkWorkgroup)
 	}
-	return ceil(maxRank, each)
+	return ceil(len(s.Outs)*s.MaxRank, each)
 }
 
 func (s Shrink) check(op string) error {

@@ -1,5 +1,6 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 // Y = X . W^T for up to three modules that share X, with the LoRA expand fused
 // in: behind a row's product over K comes the product over its adapter's rank,
 // so adapters add no pass over Y.
@@ -42,7 +43,6 @@ shared float partial[SPLIT_K == 1 ? WG * TM * TN : 1];
 Part part[HALVES];
 uint number;      // of part[0] among the product's
 uint column;      // the tile's first; with SILU of both parts
-int slot_of[TM];  // each row's; filled where some row has an adapter
 float acc[TM * TN];
 vec4 wide[TN];    // the columns' weights at one position of K, or of the rank
 
@@ -82,44 +82,73 @@ void base_product(uint first, uint step) {
     }
 }
 
-// expand adds the LoRA product of part h for rows [from, from + n) of the
-// tile, which have one adapter: each load of B serves all of them.
-void expand(uint h, uint from, uint n, uint first, uint step) {
-    if (slot_of[from] < 0) return;
-    Slot s = part[h].slots.v[slot_of[from]];
+// v_of is four of the shrunk inputs of a row in part h.
+vec4 v_of(uint m, uint h, uint r) { return load_f32(v, (m * count + number + h) * v_stride + r); }
+
+uint b_at[WIDE]; // where the columns' rows of B start
+
+void b_start(Slot s) {
+    for (uint c = 0; c < WIDE; c++) b_at[c] = column_of(c) * s.rank;
+}
+
+// b_row gathers the columns' rows of B at one position of the rank.
+void b_row(Slot s, uint r) {
+    for (uint c = 0; c < WIDE; c++) wide[c] = load_act(s.b, b_at[c] + r);
+}
+
+// expand_tile adds the LoRA product of part h for a tile of one adapter: each
+// load of B serves all rows.
+void expand_tile(uint h, int slot, uint first, uint step) {
+    if (slot < 0) return;
+    Slot s = part[h].slots.v[slot];
     if (IS_NULL(s.b)) return;
-    uint at[WIDE];
-    for (uint c = 0; c < WIDE; c++) at[c] = column_of(c) * s.rank;
+    b_start(s);
     for (uint r = first; r < s.rank; r += step) {
-        for (uint c = 0; c < WIDE; c++) wide[c] = load_act(s.b, at[c] + r);
-        for (uint i = from; i < from + n; i++) {
-            vec4 vr = load_f32(v, (row_of(i) * count + number + h) * v_stride + r);
+        b_row(s, r);
+        for (uint i = 0; i < TM; i++) {
+            vec4 vr = v_of(row_of(i), h, r);
             for (uint c = 0; c < WIDE; c++) acc[i * TN + h * WIDE + c] += dot(vr, wide[c]);
         }
     }
 }
 
-bool alike(uint i, uint n) {
-    for (uint j = 1; j < n; j++)
-        if (slot_of[i + j] != slot_of[i]) return false;
-    return true;
+// expand_pair adds it for rows i and i + 1 of a mixed tile, which share the
+// loads of B where they share the adapter. The rows are picked while running, so
+// their sums are kept apart until the end: indexing acc by them would move it to memory.
+void expand_pair(uint h, uint i, uint first, uint step) {
+    const int a = slots.v[row_of(i)], b = slots.v[row_of(i + 1)];
+    float sum[2 * WIDE];
+    for (uint c = 0; c < 2 * WIDE; c++) sum[c] = 0;
+    for (uint turn = 0; turn < (a == b ? 1 : 2); turn++) {
+        const int slot = turn == 0 ? a : b;
+        if (slot < 0) continue;
+        Slot s = part[h].slots.v[slot];
+        if (IS_NULL(s.b)) continue;
+        b_start(s);
+        for (uint r = first; r < s.rank; r += step) {
+            b_row(s, r);
+            vec4 va = slot == a ? v_of(row_of(i), h, r) : vec4(0), vb = slot == b ? v_of(row_of(i + 1), h, r) : vec4(0);
+            for (uint c = 0; c < WIDE; c++) {
+                sum[c] += dot(va, wide[c]);
+                sum[WIDE + c] += dot(vb, wide[c]);
+            }
+        }
+    }
+    for (uint j = 0; j < TM; j++)
+        for (uint c = 0; c < WIDE; c++)
+            acc[j * TN + h * WIDE + c] += j == i ? sum[c] : j == i + 1 ? sum[WIDE + c] : 0;
 }
 
-// adapters adds the LoRA products of all rows: a tile of one adapter at once,
-// a mixed one by pairs of rows where they agree.
+// adapters adds the LoRA products of all rows.
 void adapters(uint h, uint first, uint step) {
-    if (alike(0, TM)) {
-        expand(h, 0, TM, first, step);
+    const uint m0 = gl_WorkGroupID.y * TM, n = min(TM, rows - m0);
+    bool alike = true;
+    for (uint i = 1; i < TM; i++) alike = alike && slots.v[row_of(i)] == slots.v[m0];
+    if (alike) {
+        expand_tile(h, slots.v[m0], first, step);
         return;
     }
-    for (uint i = 0; i < TM; i += 2) {
-        if (i + 1 < TM && alike(i, 2)) {
-            expand(h, i, 2, first, step);
-            continue;
-        }
-        expand(h, i, 1, first, step);
-        if (i + 1 < TM) expand(h, i + 1, 1, first, step);
-    }
+    for (uint i = 0; i < n; i += 2) expand_pair(h, i, first, step);
 }
 
 // settle applies DoRA's gain and the bias to a row's finished sums.
@@ -155,7 +184,7 @@ void finish(uint m, float row[TN]) {
 // reduce sums the lanes' partial tiles; lane 0's column of partial holds the sums.
 void reduce(uint lane) {
     for (uint j = 0; j < TM * TN; j++) partial[j * WG + lane] = acc[j];
-    for (uint s = WG / 2; s > 0; s /= 2) {
+    [[dont_unroll]] for (uint s = WG / 2; s > 0; s /= 2) { // unrolled it is most of the code
         barrier();
         if (lane < s)
             for (uint j = 0; j < TM * TN; j++) partial[j * WG + lane] += partial[j * WG + lane + s];
@@ -170,10 +199,8 @@ void main() {
     if (!locate()) return;
     for (uint i = 0; i < TM * TN; i++) acc[i] = 0;
     base_product(first, step);
-    if (!IS_NULL(slots)) {
-        for (uint i = 0; i < TM; i++) slot_of[i] = slots.v[row_of(i)];
+    if (!IS_NULL(slots))
         for (uint h = 0; h < HALVES; h++) adapters(h, first, step);
-    }
     float row[TN];
     if (SPLIT_K == 1) {
         reduce(lane);

@@ -1,5 +1,6 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 // RMSNorm, y = x * g / sqrt(mean(x^2) + eps), and in the same dispatch the SMLM
 // shrink of the normed rows: V = scale * y . A^T. Both read the residual stream,
 // neither waits for the other: workgroups below `rows` norm a row each, the
@@ -28,17 +29,16 @@ layout(push_constant) uniform Push {
 
 #include "reduce.glsl"
 
-shared float squares[TM * WG]; // each lane's share of the tile's rows' sums
-shared float inverse[TM];      // 1/rms of the tile's rows
-uint tile_row;                 // first row of the tile this workgroup shrinks
+shared float shares[WG > SMALL ? TM * WG : 1]; // each lane's share of the tile's rows' sums
+float inverse[TM];                             // 1/rms of the tile's rows
 
 // source is the row of x behind a row of y.
 uint source(uint row) { return IS_NULL(list) ? row : uint(list.v[row]); }
 
-// square is this lane's share of the sum of squares of a row of x.
-float square(uint row) {
+// squares sums the squares of a row of x from `first` on in steps.
+float squares(uint row, uint first, uint step) {
     float s = 0;
-    for (uint i = gl_LocalInvocationID.x * 4; i < k; i += WG * 4) {
+    for (uint i = first; i < k; i += step) {
         vec4 a = load_f32(x, row * k + i);
         s += dot(a, a);
     }
@@ -47,34 +47,41 @@ float square(uint row) {
 
 float inverse_rms(float sum) { return inversesqrt(sum / float(k) + eps); }
 
+// row_rms is 1/rms of a row of x. A small workgroup's lanes each sum all of
+// it: the loads are the same for all of them, and barriers cost more.
+float row_rms(uint row) {
+    if (WG <= SMALL) return inverse_rms(squares(row, 0, 4));
+    return inverse_rms(sum_of_lanes(squares(row, gl_LocalInvocationID.x * 4, WG * 4)));
+}
+
 uint row_start(uint row) { return source(row) * k; }
 vec4 load_x(uint at, uint kk) { return load_f32(x, at + kk); }
 vec4 gain_of(uint kk) { return load_f32(g, kk); }
-float row_scale(uint row) { return inverse[row - tile_row]; }
+float row_scale(uint i) { return inverse[i]; }
 
 #include "shrink.glsl"
 
-// tile_rms fills inverse[] for all rows of a tile at once.
+// tile_rms fills inverse[] for the rows of a tile, all at once where lanes
+// have to wait for each other.
 void tile_rms(Tile t) {
     const uint lane = gl_LocalInvocationID.x;
-    for (uint i = 0; i < TM; i++) squares[i * WG + lane] = square(source(t.row + min(i, t.rows - 1)));
-    for (uint h = WG / 2; h > 0 && WG > SMALL; h /= 2) {
+    if (WG <= SMALL) {
+        for (uint i = 0; i < TM; i++) inverse[i] = row_rms(source(t.row + min(i, t.rows - 1)));
+        return;
+    }
+    for (uint i = 0; i < TM; i++) shares[i * WG + lane] = squares(source(t.row + min(i, t.rows - 1)), lane * 4, WG * 4);
+    [[dont_unroll]] for (uint h = WG / 2; h > 0; h /= 2) {
         barrier();
         if (lane < h)
-            for (uint i = 0; i < TM; i++) squares[i * WG + lane] += squares[i * WG + lane + h];
+            for (uint i = 0; i < TM; i++) shares[i * WG + lane] += shares[i * WG + lane + h];
     }
     barrier();
-    for (uint i = lane; i < TM; i += WG) {
-        float s = 0;
-        for (uint j = 0; j < (WG > SMALL ? 1 : WG); j++) s += squares[i * WG + j];
-        inverse[i] = inverse_rms(s);
-    }
-    barrier();
+    for (uint i = 0; i < TM; i++) inverse[i] = inverse_rms(shares[i * WG]);
 }
 
 void norm(uint row) {
     uint from = source(row);
-    float r = inverse_rms(sum_of_lanes(square(from)));
+    float r = row_rms(from);
     for (uint i = gl_LocalInvocationID.x * 4; i < k; i += WG * 4)
         store_act(y, row * k + i, load_f32(x, from * k + i) * r * load_f32(g, i));
 }
@@ -86,9 +93,8 @@ void main() {
         return;
     }
     job -= rows;
-    if (job >= tile_count * count * blocks) return;
-    Tile t = shrink_tile(job / (count * blocks));
-    tile_row = t.row;
+    if (job >= tile_count * blocks) return;
+    Tile t = shrink_tile(job / blocks);
     tile_rms(t);
-    shrink(job / (count * blocks), job / blocks % count, job % blocks);
+    shrink(t, job % blocks);
 }

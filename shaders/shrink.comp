@@ -1,8 +1,9 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 // SMLM shrink: V = scale * X . A^T, segmented by adapter, for up to three
-// modules that share X. One workgroup for each (tile of rows, part, block of
-// ranks); blocks beyond an adapter's own rank leave at once.
+// modules that share X. One workgroup for each (tile of rows, block of ranks);
+// blocks beyond an adapter's own ranks leave at once.
 #include "storage.glsl"
 #include "smlm.glsl"
 
@@ -23,12 +24,12 @@ layout(push_constant) uniform Push {
 uint row_start(uint row) { return row * k; }
 vec4 load_x(uint at, uint kk) { return load_act(x, at + kk); }
 vec4 gain_of(uint kk) { return vec4(1); }
-float row_scale(uint row) { return 1.0; }
+float row_scale(uint i) { return 1.0; }
 
 #include "shrink.glsl"
 
 void main() {
     uint job = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
-    if (job >= tile_count * count * blocks) return;
-    shrink(job / (count * blocks), job / blocks % count, job % blocks);
+    if (job >= tile_count * blocks) return;
+    shrink(shrink_tile(job / blocks), job % blocks);
 }

@@ -1,12 +1,15 @@
 // V = scale * X . A^T for the rows of one tile: up to TM consecutive rows of
 // one adapter, so that A is read once for all of them. Included by the kernels
 // that know their X: load_x(at, k) gives four inputs of the row that starts at
-// row_start(row), gain_of(k) a factor of those inputs that all rows share, row_scale a
-// factor of the row.
+// row_start(row), gain_of(k) a factor of those inputs that all rows share, row_scale(i) a
+// factor of row i of the tile.
 //
-// Lanes over ranks (SPLIT_K = 0): a lane computes RANKS ranks, WG apart, for all
-// rows. Lanes over K (SPLIT_K = 1): the workgroup computes RANKS ranks.
+// The ranks of all parts are counted through: a workgroup computes a block of
+// them, of whichever parts they are, so that X is loaded once for all. Lanes over
+// ranks (SPLIT_K = 0): a lane computes RANKS ranks, WG apart. Lanes over K
+// (SPLIT_K = 1): the workgroup computes RANKS ranks.
 const uint APART = SPLIT_K == 1 ? 1 : WG;
+const uint MOST_PARTS = 3;
 shared float partial[SPLIT_K == 1 ? WG * TM * RANKS : 1];
 float acc[TM * RANKS];
 
@@ -14,16 +17,42 @@ struct Tile { uint row, rows; int slot; };
 
 Tile shrink_tile(uint i) { return Tile(tiles.v[3 * i], tiles.v[3 * i + 1], tiles.v[3 * i + 2]); }
 
-// live is how many of the RANKS ranks from r0 on the adapter has.
-void shrink_sums(Slot s, Tile t, uint r0, uint live, uint first, uint step) {
+// Rank is one rank of one part.
+struct Rank { uvec2 a; uint part, index; float scale; bool exists; };
+
+// rank_at finds rank number n of all parts'.
+Rank rank_at(Tile t, uint n) {
+    Rank found = Rank(uvec2(0), 0, 0, 0, false);
+    uint before = 0;
+    for (uint p = 0; p < MOST_PARTS; p++) {
+        if (p >= count) break;
+        Slot s = parts.v[p].slots.v[t.slot];
+        uint ranks = IS_NULL(s.a) ? 0 : s.rank;
+        // The last rank stands in for those beyond it, so that every lane has
+        // something to load.
+        if (n >= before && ranks > 0) found = Rank(uvec2(s.a), p, min(n - before, ranks - 1), s.scale, n < before + ranks);
+        before += ranks;
+    }
+    return found;
+}
+
+uint all_ranks(Tile t) {
+    uint n = 0;
+    for (uint p = 0; p < count; p++) {
+        Slot s = parts.v[p].slots.v[t.slot];
+        if (!IS_NULL(s.a)) n += s.rank;
+    }
+    return n;
+}
+
+// live is how many of the RANKS ranks exist for some lane.
+void shrink_sums(Rank r[RANKS], Tile t, uint live, uint first, uint step) {
     uint at[TM];
     for (uint i = 0; i < TM; i++) at[i] = row_start(t.row + min(i, t.rows - 1));
     for (uint j = 0; j < TM * RANKS; j++) acc[j] = 0;
-    uint row[RANKS];
-    for (uint c = 0; c < RANKS; c++) row[c] = min(r0 + c * APART, s.rank - 1) * k;
     for (uint kk = first; kk < k; kk += step) {
-        vec4 a[RANKS];
-        for (uint c = 0; c < RANKS; c++) a[c] = c < live ? load_act(s.a, row[c] + kk) * gain_of(kk) : vec4(0);
+        vec4 a[RANKS], g = gain_of(kk);
+        for (uint c = 0; c < RANKS; c++) a[c] = c < live ? load_act(ACT(r[c].a), r[c].index * k + kk) * g : vec4(0);
         for (uint i = 0; i < TM; i++) {
             vec4 xk = load_x(at[i], kk);
             for (uint c = 0; c < RANKS; c++) acc[i * RANKS + c] += dot(xk, a[c]);
@@ -31,29 +60,30 @@ void shrink_sums(Slot s, Tile t, uint r0, uint live, uint first, uint step) {
     }
 }
 
-void shrink_store(Slot s, Tile t, uint p, uint i, uint r, float sum) {
-    if (i < t.rows && r < s.rank) Floats(v).v[((t.row + i) * count + p) * v_stride + r] = s.scale * row_scale(t.row + i) * sum;
+void shrink_store(Rank r, Tile t, uint i, float sum) {
+    if (i < t.rows && r.exists) Floats(v).v[((t.row + i) * count + r.part) * v_stride + r.index] = r.scale * row_scale(i) * sum;
 }
 
-void shrink(uint tile, uint p, uint block) {
-    const uint lane = gl_LocalInvocationID.x;
-    Tile t = shrink_tile(tile);
-    Slot s = parts.v[p].slots.v[t.slot];
-    uint r0 = block * RANKS * APART;
-    if (IS_NULL(s.a) || r0 >= s.rank) return; // the same for the whole workgroup
-    const uint live = (s.rank - r0 + APART - 1) / APART;
+void shrink(Tile t, uint block) {
+    const uint lane = gl_LocalInvocationID.x, from = block * RANKS * APART, all = all_ranks(t);
+    if (from >= all) return; // the same for the whole workgroup
+    const uint live = (all - from + APART - 1) / APART;
+    Rank r[RANKS];
+    for (uint c = 0; c < RANKS; c++) r[c] = rank_at(t, from + c * APART + (SPLIT_K == 1 ? 0 : lane));
     if (SPLIT_K == 0) {
-        shrink_sums(s, t, r0 + lane, live, 0, 4);
-        for (uint j = 0; j < TM * RANKS; j++) shrink_store(s, t, p, j / RANKS, r0 + lane + j % RANKS * WG, acc[j]);
+        shrink_sums(r, t, live, 0, 4);
+        for (uint i = 0; i < TM; i++)
+            for (uint c = 0; c < RANKS; c++) shrink_store(r[c], t, i, acc[i * RANKS + c]);
         return;
     }
-    shrink_sums(s, t, r0, live, lane * 4, WG * 4);
+    shrink_sums(r, t, live, lane * 4, WG * 4);
     for (uint j = 0; j < TM * RANKS; j++) partial[j * WG + lane] = acc[j];
-    for (uint h = WG / 2; h > 0; h /= 2) {
+    [[dont_unroll]] for (uint h = WG / 2; h > 0; h /= 2) {
         barrier();
         if (lane < h)
             for (uint j = 0; j < TM * RANKS; j++) partial[j * WG + lane] += partial[j * WG + lane + h];
     }
     barrier();
-    for (uint j = lane; j < TM * RANKS; j += WG) shrink_store(s, t, p, j / RANKS, r0 + j % RANKS, partial[j * WG]);
+    for (uint j = lane; j < TM * RANKS; j += WG)
+        shrink_store(rank_at(t, from + j % RANKS), t, j / RANKS, partial[j * WG]);
 }

@@ -48,7 +48,7 @@ func Tunings() []Tuning {
 				{MaxRows: 4, Workgroup: 8, Rows: 4, Columns: 4},
 				{Workgroup: 8, Rows: 8, Columns: 4},
 			},
-			ShrinkWorkgroup: 8, ShrinkRows: 8, ShrinkRanks: 2,
+			ShrinkWorkgroup: 8, ShrinkRows: 8, ShrinkRanks: 4,
 			PrefillWorkgroup: 8, PrefillLanes: 1,
 			DecodeWorkgroup: 8, DecodePer: 4, DecodeChunk: 256, DecodeGroups: 4,
 			SampleWorkgroup: 8, MapWorkgroup: 8, DoraWorkgroup: 8,

@@ -116,15 +116,15 @@ func workgroups() []uint32 {
 	return slices.DeleteFunc([]uint32{8, 16, 32, 64, 128, 256}, func(wg uint32) bool { return int(wg) > device.Info.MaxWorkgroup })
 }
 
-// software tells whether the device is a software one. Those take seconds to
-// compile a workgroup that reduces many sums, so there not every type and shape
-// meets every other.
-func software() bool { return device.Info.Type == vk.CPU }
+// brief tells whether shapes that take long to compile meet only a part of the
+// types and cases: on a software device, which takes seconds for a workgroup that
+// reduces many sums, unless LOQUETIER_LONG is set.
+func brief() bool { return device.Info.Type == vk.CPU && os.Getenv("LOQUETIER_LONG") == "" }
 
-// few are the workgroups for kernels that take a software device long to compile.
+// few are the workgroups for kernels that take long to compile.
 func few() []uint32 {
-	return slices.DeleteFunc(workgroups(), func(wg uint32) bool { return software() && wg != 8 && wg != 32 && wg != 256 })
+	return slices.DeleteFunc(workgroups(), func(wg uint32) bool { return brief() && wg != 8 && wg != 32 && wg != 256 })
 }
 
 // costly tells whether a shape is worth its compilation in float32 alone.
-func costly(split bool, sums uint32) bool { return split && sums > 8 && software() }
+func costly(split bool, sums uint32) bool { return split && sums > 8 && brief() }

@@ -63,7 +63,7 @@ func TestShrink(t *testing.T) {
 				want, onDevice := ref.Shrink(p.modules, x, c.in, slots, p.stride), b.stored(x, act)
 				v := b.blank(4 * len(want))
 				for j, tuning := range tunings {
-					if j > 1 && (i+j)%5 > 0 {
+					if j > 1 && (i+j)%5 > 0 || j > 5 && act != weights.F32 && brief() {
 						continue
 					}
 					k, s := kernels(t, tuning, act, act), p.shrink(b, onDevice, v, slots, tuning, j == 0)

@@ -53,10 +53,11 @@ func (in *Instance) OpenDevice(info Info) (*Device, error) {
 }
 
 func (d *Device) open() error {
-	family, err := computeFamily(d.Info.handle)
-	if err != nil {
-		return err
+	found := C.lq_compute_family(d.instance.proc, unsafe.Pointer(d.instance.handle), unsafe.Pointer(d.Info.handle))
+	if found < 0 {
+		return errors.New("has no compute queue")
 	}
+	family := uint32(found)
 	for _, step := range []func() error{
 		func() error { return d.create(family) },
 		d.createLayout, d.createCache,
@@ -68,33 +69,6 @@ func (d *Device) open() error {
 		}
 	}
 	return nil
-}
-
-// computeFamily prefers a queue family without graphics: on desktop GPUs it
-// runs beside the desktop's own work.
-func computeFamily(h vulkan.PhysicalDevice) (uint32, error) {
-	var n uint32
-	vulkan.GetPhysicalDeviceQueueFamilyProperties(h, &n, nil)
-	families := make([]vulkan.QueueFamilyProperties, n)
-	vulkan.GetPhysicalDeviceQueueFamilyProperties(h, &n, families)
-	found := -1
-	for i := range families {
-		families[i].Deref()
-		flags := families[i].QueueFlags
-		if flags&vulkan.QueueFlags(vulkan.QueueComputeBit) == 0 {
-			continue
-		}
-		if flags&vulkan.QueueFlags(vulkan.QueueGraphicsBit) == 0 {
-			return uint32(i), nil
-		}
-		if found < 0 {
-			found = i
-		}
-	}
-	if found < 0 {
-		return 0, errors.New("has no compute queue")
-	}
-	return uint32(found), nil
 }
 
 func (d *Device) create(family uint32) error {

@@ -22,6 +22,9 @@ type Result struct {
 }
 
 func (r Result) Error() string {
+	if cause := r.Unwrap(); cause != nil {
+		return fmt.Sprintf("%v (%s returned %d)", cause, r.Call, r.Code)
+	}
 	if err := vulkan.Error(vulkan.Result(r.Code)); err != nil {
 		return fmt.Sprintf("%s: %v (%d)", r.Call, err, r.Code)
 	}

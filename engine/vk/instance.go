@@ -94,44 +94,11 @@ func (in *Instance) Devices() ([]Info, error) {
 }
 
 func (in *Instance) describe(h vulkan.PhysicalDevice) (Info, error) {
-	extensions, err := deviceExtensions(h)
-	if err != nil {
-		return Info{}, err
-	}
-	has := func(name string) C.uint32_t {
-		if extensions[name] {
-			return 1
-		}
-		return 0
-	}
-	ext := C.lq_extensions{
-		memory_budget:       has("VK_EXT_memory_budget"),
-		cooperative_matrix:  has("VK_KHR_cooperative_matrix"),
-		cooperative_matrix2: has("VK_NV_cooperative_matrix2"),
-		bfloat16:            has("VK_KHR_shader_bfloat16"),
-	}
 	var a C.lq_abilities
-	if C.lq_query(in.proc, unsafe.Pointer(in.handle), unsafe.Pointer(h), &ext, &a) != 0 {
+	if C.lq_query(in.proc, unsafe.Pointer(in.handle), unsafe.Pointer(h), &a) != 0 {
 		return Info{}, fmt.Errorf("the Vulkan loader is older than 1.1")
 	}
 	return newInfo(h, a), nil
-}
-
-func deviceExtensions(h vulkan.PhysicalDevice) (map[string]bool, error) {
-	var n uint32
-	if err := check("vkEnumerateDeviceExtensionProperties", vulkan.EnumerateDeviceExtensionProperties(h, "", &n, nil)); err != nil {
-		return nil, err
-	}
-	list := make([]vulkan.ExtensionProperties, n)
-	if err := check("vkEnumerateDeviceExtensionProperties", vulkan.EnumerateDeviceExtensionProperties(h, "", &n, list)); err != nil {
-		return nil, err
-	}
-	names := make(map[string]bool, n)
-	for i := range list {
-		list[i].Deref()
-		names[vulkan.ToString(list[i].ExtensionName[:])] = true
-	}
-	return names, nil
 }
 
 // Select picks a device: "" the first discrete GPU, else integrated, virtual,
@@ -155,7 +122,12 @@ func Select(infos []Info, want string) (Info, error) {
 		return Info{}, fmt.Errorf("device cpu: no software device among %s: install lavapipe (mesa-vulkan-drivers)", nameList(infos))
 	}
 	for _, d := range infos {
-		if want == fmt.Sprint(d.Index) || strings.Contains(strings.ToLower(d.Name), strings.ToLower(want)) {
+		if want == fmt.Sprint(d.Index) {
+			return d, nil
+		}
+	}
+	for _, d := range infos {
+		if strings.Contains(strings.ToLower(d.Name), strings.ToLower(want)) {
 			return d, nil
 		}
 	}

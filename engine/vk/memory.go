@@ -132,8 +132,8 @@ func chooseMemoryType(h vulkan.PhysicalDevice, k Kind) (index uint32, mapped boo
 // numbers, where the device has no room. Contents are undefined (poisoned in
 // checking mode).
 func (d *Device) Alloc(kind Kind, size uint64) (Buffer, error) {
-	if size == 0 {
-		return Buffer{}, fmt.Errorf("BUG: allocate a buffer of no bytes")
+	if size == 0 || size > 1<<62 {
+		return Buffer{}, fmt.Errorf("BUG: allocate a buffer of %d bytes", size)
 	}
 	m := d.memory
 	want := (size + alignment - 1) / alignment * alignment

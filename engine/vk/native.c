@@ -100,14 +100,38 @@ static void query_budget(lq_get_proc get, void *instance, void *physical, lq_abi
 		out->heap_budget[i] = budget.budget[i] > budget.usage[i] ? budget.budget[i] - budget.usage[i] : 0;
 }
 
-int lq_query(void *gipa, void *instance, void *physical, const lq_extensions *ext, lq_abilities *out) {
+typedef struct {
+	char name[256];
+	uint32_t version;
+} extension;
+
+// extensions lists a device's extensions; NULL where there are none or no memory.
+static extension *extensions(lq_get_proc get, void *instance, void *physical, uint32_t *count) {
+	typedef int(LQ_CALL * fn)(void *, const char *, uint32_t *, extension *);
+	fn enumerate = (fn)get(instance, "vkEnumerateDeviceExtensionProperties");
+	*count = 0;
+	if (enumerate(physical, NULL, count, NULL) != 0 || *count == 0) return NULL;
+	extension *list = calloc(*count, sizeof *list);
+	if (list && enumerate(physical, NULL, count, list) < 0) *count = 0;
+	return list;
+}
+
+static int listed(const extension *list, uint32_t count, const char *name) {
+	for (uint32_t i = 0; list && i < count; i++)
+		if (strcmp(list[i].name, name) == 0) return 1;
+	return 0;
+}
+
+int lq_query(void *gipa, void *instance, void *physical, lq_abilities *out) {
 	typedef void(LQ_CALL * fn)(void *, void *);
 	lq_get_proc get = (lq_get_proc)gipa;
 	fn features2 = (fn)get(instance, "vkGetPhysicalDeviceFeatures2");
 	if (!features2) return -1;
 	memset(out, 0, sizeof *out);
+	uint32_t count;
+	extension *have = extensions(get, instance, physical, &count);
 	query_properties(get, instance, physical, out);
-	if (ext->memory_budget) query_budget(get, instance, physical, out);
+	if (listed(have, count, "VK_EXT_memory_budget")) query_budget(get, instance, physical, out);
 
 	feature address = {LQ_BUFFER_DEVICE_ADDRESS}, half = {LQ_FLOAT16_INT8}, storage = {LQ_STORAGE16};
 	feature matrix = {LQ_COOPERATIVE_MATRIX}, matrix2 = {LQ_COOPERATIVE_MATRIX2}, brain = {LQ_BFLOAT16};
@@ -115,9 +139,10 @@ int lq_query(void *gipa, void *instance, void *physical, const lq_extensions *ex
 	chain(&q.next, &address);
 	chain(&q.next, &half);
 	chain(&q.next, &storage);
-	if (ext->cooperative_matrix) chain(&q.next, &matrix);
-	if (ext->cooperative_matrix2) chain(&q.next, &matrix2);
-	if (ext->bfloat16) chain(&q.next, &brain);
+	if (listed(have, count, "VK_KHR_cooperative_matrix")) chain(&q.next, &matrix);
+	if (listed(have, count, "VK_NV_cooperative_matrix2")) chain(&q.next, &matrix2);
+	if (listed(have, count, "VK_KHR_shader_bfloat16")) chain(&q.next, &brain);
+	free(have);
 	features2(physical, &q);
 	out->buffer_device_address = address.value[0];
 	out->float16 = half.value[0];
@@ -126,6 +151,22 @@ int lq_query(void *gipa, void *instance, void *physical, const lq_extensions *ex
 	out->cooperative_matrix2 = matrix2.value[0];
 	out->bfloat16 = brain.value[0];
 	return 0;
+}
+
+int lq_compute_family(void *gipa, void *instance, void *physical) {
+	struct { uint32_t flags, queues, stamp_bits, granularity[3]; } families[64];
+	typedef void(LQ_CALL * fn)(void *, uint32_t *, void *);
+	fn query = (fn)((lq_get_proc)gipa)(instance, "vkGetPhysicalDeviceQueueFamilyProperties");
+	uint32_t count = sizeof families / sizeof *families;
+	query(physical, &count, families);
+	int found = -1;
+	for (uint32_t i = 0; i < count; i++) {
+		enum { graphics = 1, compute = 2 };
+		if (!(families[i].flags & compute)) continue;
+		if (!(families[i].flags & graphics)) return (int)i;
+		if (found < 0) found = (int)i;
+	}
+	return found;
 }
 
 void *lq_feature_chain(const lq_abilities *have) {

@@ -23,30 +23,28 @@ typedef struct {
 	char driver_info[256];
 } lq_abilities;
 
-// Optional device extensions whose structures may be chained into a query.
-typedef struct {
-	uint32_t memory_budget;
-	uint32_t cooperative_matrix;
-	uint32_t cooperative_matrix2;
-	uint32_t bfloat16;
-} lq_extensions;
-
 // lq_open_library returns vkGetInstanceProcAddr of the first library that
 // opens, or NULL.
 void *lq_open_library(void);
 
+// The calls below that fill or read arrays are made here and not through the
+// binding: it frees its copies of arrays when the garbage collector next runs,
+// even while the driver still uses them.
+
 // lq_query fills out for a physical device; returns 0, or -1 where the
 // instance lacks the Vulkan 1.1 queries.
-int lq_query(void *get_instance_proc_addr, void *instance, void *physical, const lq_extensions *ext, lq_abilities *out);
+int lq_query(void *get_instance_proc_addr, void *instance, void *physical, lq_abilities *out);
+
+// lq_compute_family returns the queue family to compute on, or -1. One without
+// graphics is preferred: on desktop GPUs it runs beside the desktop's own work.
+int lq_compute_family(void *get_instance_proc_addr, void *instance, void *physical);
 
 // lq_feature_chain allocates the pNext chain that requests the features of
 // a device; freed with lq_free_chain.
 void *lq_feature_chain(const lq_abilities *have);
 void lq_free_chain(void *chain);
 
-// The three create calls whose structures hold arrays are made here: the
-// binding frees its copies of such arrays when the garbage collector next runs,
-// even while the driver still reads them. Each returns a VkResult.
+// Each returns a VkResult.
 int lq_create_device(void *get_instance_proc_addr, void *instance, void *physical, uint32_t queue_family, void *features, void **out);
 int lq_create_layout(void *get_instance_proc_addr, void *instance, void *device, uint32_t push_bytes, uint64_t *out);
 
