@@ -5,6 +5,7 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"loquetier/engine/vk"
 	"loquetier/engine/weights"
@@ -20,7 +21,8 @@ type Kernels struct {
 	Act    weights.DType // storage of matrix inputs, the KV cache and adapters
 
 	device *vk.Device
-	pipes  map[string]*vk.Pipeline
+	names  names
+	pipes  map[pipelineKey]*vk.Pipeline
 }
 
 // NewKernels prepares the kernels of a device for a pair of storage types. It
@@ -32,13 +34,24 @@ func NewKernels(device *vk.Device, tuning shaders.Tuning, weight, act weights.DT
 	if tuning.PrefillLanes > 1 && !device.Info.SubgroupShuffle {
 		tuning.PrefillLanes = 1
 	}
-	return &Kernels{Tuning: tuning, Weight: weight, Act: act, device: device, pipes: map[string]*vk.Pipeline{}}, nil
+	return &Kernels{Tuning: tuning, Weight: weight, Act: act, device: device, names: namesFor(weight, act), pipes: map[pipelineKey]*vk.Pipeline{}}, nil
 }
+
+// pipelineKey tells the specializations of the kernels apart.
+type pipelineKey struct {
+	name      string
+	constants [maxConstants]uint32
+}
+
+const maxConstants = 6
 
 // pipeline makes or finds a kernel with its specialization constants, whose
 // ids count from 0.
 func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, error) {
-	key := fmt.Sprint(name, constants)
+	key := pipelineKey{name: name}
+	if copy(key.constants[:], constants) < len(constants) {
+		return nil, fmt.Errorf("BUG: %s has %d constants", name, len(constants))
+	}
 	if p := k.pipes[key]; p != nil {
 		return p, nil
 	}
@@ -58,18 +71,20 @@ func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, erro
 	return p, nil
 }
 
-func variant(types ...weights.DType) string {
-	name := ""
-	for _, t := range types {
-		name += "-" + storageName(t)
+// names are the ops' modules for the kernels' storage types.
+type names struct{ embed, linear, dora, shrink, norm, rope, prefill, prefillSplit, decode string }
+
+func namesFor(weight, act weights.DType) names {
+	w, a := storageName(weight), storageName(act)
+	return names{
+		embed: "embed-" + w, linear: "linear-" + w + "-" + a, dora: "dora-" + w + "-" + a,
+		shrink: "shrink-" + a, norm: "norm-" + a, rope: "rope-" + a,
+		prefill: "attention_prefill-" + a, prefillSplit: "attention_prefill-" + a + "-split", decode: "attention_decode-" + a,
 	}
-	return name
 }
 
 // storageName is a type's name in the kernel table.
-func storageName(t weights.DType) string {
-	return map[weights.DType]string{weights.F32: "f32", weights.F16: "f16", weights.BF16: "bf16"}[t]
-}
+func storageName(t weights.DType) string { return strings.ToLower(t.String()) }
 
 // field is one buffer argument of an op with the bytes the kernel will touch.
 type field struct {

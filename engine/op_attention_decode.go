@@ -52,7 +52,7 @@ func (k *Kernels) AttentionDecode(rec *vk.Recorder, a AttentionDecode) error {
 	if err := firstError(positive(op, a.Count, a.Longest, splits), k.checkAttention(op, a.Attention, fields...)); err != nil {
 		return err
 	}
-	p, err := k.pipeline(op+variant(k.Act), k.Tuning.DecodeWorkgroup, uint32(a.Size), uint32(a.Query/a.Key), k.Tuning.DecodePer)
+	p, err := k.pipeline(k.names.decode, k.Tuning.DecodeWorkgroup, uint32(a.Size), uint32(a.Query/a.Key), k.Tuning.DecodePer)
 	if err != nil {
 		return err
 	}

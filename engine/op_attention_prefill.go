@@ -56,9 +56,9 @@ func (k *Kernels) AttentionPrefill(rec *vk.Recorder, a AttentionPrefill) error {
 		return err
 	}
 	wg, lanes := k.Tuning.PrefillWorkgroup, k.prefillLanes(a.Size)
-	name := op + variant(k.Act)
+	name := k.names.prefill
 	if lanes > 1 {
-		name += "-split"
+		name = k.names.prefillSplit
 	}
 	p, err := k.pipeline(name, wg, uint32(a.Size), lanes)
 	if err != nil {

@@ -31,7 +31,7 @@ func (k *Kernels) Embed(rec *vk.Recorder, e Embed) error {
 		return err
 	}
 	wg := k.Tuning.MapWorkgroup
-	p, err := k.pipeline("embed"+variant(k.Weight), wg)
+	p, err := k.pipeline(k.names.embed, wg)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	if l.Tile != nil {
 		tile = *l.Tile
 	}
-	p, err := k.pipeline("linear"+variant(k.Weight, k.Act),
+	p, err := k.pipeline(k.names.linear,
 		tile.Workgroup, tile.Rows, tile.Columns, uint32(l.Epilogue), bit(tile.SplitK))
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ func (k *Kernels) Norm(rec *vk.Recorder, n Norm) error {
 	if n.Shrink != nil {
 		height = n.Shrink.height(t)
 	}
-	p, err := k.pipeline("norm"+variant(k.Act), t.ShrinkWorkgroup, height, t.ShrinkRanks, bit(t.ShrinkSplitK))
+	p, err := k.pipeline(k.names.norm, t.ShrinkWorkgroup, height, t.ShrinkRanks, bit(t.ShrinkSplitK))
 	if err != nil {
 		return err
 	}

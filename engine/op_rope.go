@@ -65,7 +65,7 @@ func (k *Kernels) Rope(rec *vk.Recorder, r Rope) error {
 		return err
 	}
 	wg := k.Tuning.MapWorkgroup
-	p, err := k.pipeline("rope"+variant(k.Act), wg)
+	p, err := k.pipeline(k.names.rope, wg)
 	if err != nil {
 		return err
 	}

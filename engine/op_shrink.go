@@ -40,7 +40,7 @@ func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
 		return err
 	}
 	t := k.Tuning
-	p, err := k.pipeline("shrink"+variant(k.Act), t.ShrinkWorkgroup, s.Tiles.height(t), t.ShrinkRanks, bit(t.ShrinkSplitK))
+	p, err := k.pipeline(k.names.shrink, t.ShrinkWorkgroup, s.Tiles.height(t), t.ShrinkRanks, bit(t.ShrinkSplitK))
 	if err != nil {
 		return err
 	}
