@@ -46,19 +46,25 @@ uint column;      // the tile's first; with SILU of both parts
 float acc[TM * TN];
 vec4 wide[TN];    // the columns' weights at one position of K, or of the rank
 
+// groups is the number of workgroups of a part.
+uint groups(uint p) {
+    const uint span = SPLIT_K == 1 ? WIDE : WIDE * WG;
+    return (parts.v[min(p, count - 1)].n + span - 1) / span;
+}
+
 // locate finds the workgroup's part and the invocation's columns. A workgroup
-// lies in one part, so that everything looked up by part is the same for its lanes.
+// lies in one part, so that everything looked up by part is the same for its
+// lanes; without a loop, so that compilers of software devices see it.
 bool locate() {
     const uint span = SPLIT_K == 1 ? WIDE : WIDE * WG;
-    uint group = gl_WorkGroupID.x, p = 0;
-    if (EPILOGUE != SILU)
-        for (; p + 1 < count; p++) {
-            uint groups = (parts.v[p].n + span - 1) / span;
-            if (group < groups) break;
-            group -= groups;
-        }
-    number = p;
-    for (uint h = 0; h < HALVES; h++) part[h] = parts.v[p + h];
+    uint group = gl_WorkGroupID.x;
+    number = 0;
+    if (EPILOGUE != SILU) {
+        const uint one = groups(0), two = one + groups(1);
+        number = uint(count > 1 && group >= one) + uint(count > 2 && group >= two);
+        group -= number == 0 ? 0 : number == 1 ? one : two;
+    }
+    for (uint h = 0; h < HALVES; h++) part[h] = parts.v[number + h];
     column = group * span + (SPLIT_K == 1 ? 0 : gl_LocalInvocationID.x * WIDE);
     return column < part[0].n;
 }
