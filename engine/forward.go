@@ -117,7 +117,7 @@ func (e *Engine) linear(rec *vk.Recorder, l *layout, p Product, x, y vk.Range, e
 	call := Linear{Product: p, X: x, Y: y, Rows: l.rows, Epilogue: epilogue}
 	if l.adapters {
 		call.LoRA = LoRA{
-			V: e.rows(e.arena.v, l.rows, len(p.Outs)*l.maxRank, 4), Slots: e.at(l.slots), Stride: l.maxRank, Gains: l.gains,
+			V: e.rows(e.arena.v, l.rows, len(p.Outs)*l.maxRank, 4), Slots: e.at(l.slots), Stride: l.maxRank, Gains: l.gains, Run: l.run,
 			Reads: []vk.Range{e.slots.buffer.All()},
 		}
 	}

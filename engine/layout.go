@@ -9,6 +9,7 @@ type layout struct {
 	adapters bool // some row has one
 	maxRank  int  // largest padded rank among the step's adapters
 	gains    bool // some of them have DoRA gains
+	run      int  // rows in aligned runs of one slot: a power of two
 
 	tokens, positions, cells, slots entry
 	tiles                           entry // shrink
@@ -59,6 +60,7 @@ func (e *Engine) arrange(step *batch.Step) layout {
 	l.blockTables, l.prefill.list, l.decode.list = add(&e.tables, t.blocks), add(&e.tables, t.prefill), add(&e.tables, t.decode)
 	if l.adapters {
 		l.slots = add(&e.tables, t.slots)
+		l.run = alignedRun(t.slots)
 		l.tileRows = tileRows(t.slots, int(e.kernels.Tuning.ShrinkRows))
 		tiles := cutTiles(t.slots, l.tileRows)
 		l.tiles, l.tileCount = add(&e.tables, tiles), len(tiles)/3
@@ -97,6 +99,18 @@ func (l *layout) addRuns(t *rowTables, s *batch.Span) {
 	l.prefill.count++
 	l.prefill.longest = max(l.prefill.longest, len(s.Tokens))
 	l.prefill.span = max(l.prefill.span, keys)
+}
+
+// alignedRun is the largest power of two, at most 256, such that rows in
+// groups of that many all have one slot; the last group may be short.
+func alignedRun(slots []int32) int {
+	run := 256
+	for i := 1; i < len(slots); i++ {
+		for slots[i] != slots[i-1] && i%run != 0 {
+			run /= 2
+		}
+	}
+	return run
 }
 
 // tileRows is the height of tiles that wastes least: the smallest power of two

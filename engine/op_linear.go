@@ -48,6 +48,7 @@ type LoRA struct {
 	Slots  vk.Range // [Rows] int32: slot of each row, -1 for the base
 	Stride int      // a multiple of 4, at least every adapter's padded rank
 	Gains  bool     // some adapter has a DoRA gain
+	Run    int      // every run of Run rows, from a multiple of it on, has one slot; 0 or 1: any
 	Reads  []vk.Range
 }
 
@@ -80,7 +81,7 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 		tile = *l.Tile
 	}
 	p, err := k.pipeline(k.names.linear,
-		tile.Workgroup, tile.Rows, tile.Columns, uint32(l.Epilogue), bit(tile.SplitK))
+		tile.Workgroup, tile.Rows, tile.Columns, uint32(l.Epilogue), bit(tile.SplitK), l.mixture(tile))
 	if err != nil {
 		return err
 	}
@@ -131,6 +132,18 @@ func (k *Kernels) checkLinear(l Linear) error {
 		fields = append(fields, field{"Slots", l.Slots, 4 * l.Rows}, field{"V", l.V, 4 * l.Rows * len(l.Outs) * l.Stride})
 	}
 	return require("linear", fields...)
+}
+
+// mixture is the kernel's ADAPTERS: 0 for none, 1 for tiles of one adapter
+// each, 2 for mixed tiles.
+func (l LoRA) mixture(t shaders.Tile) uint32 {
+	switch {
+	case l.Slots.Size == 0:
+		return 0
+	case t.Rows == 1 || l.Run > 0 && l.Run%int(t.Rows) == 0:
+		return 1
+	}
+	return 2
 }
 
 // groups covers Y; a workgroup lies in one part, with SiLU in both.

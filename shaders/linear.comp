@@ -16,6 +16,9 @@
 //   PLAIN  y = acc                (the parts side by side in a row of Y)
 //   ADD    y += acc               (the residual stream)
 //   SILU   y = silu(gate) * up    (parts 0 and 1; Y in the activation type)
+//
+// Software devices run both sides of every branch, and each loop at least
+// once, so what the host knows is a specialization constant, and inner loops test at their end.
 #include "storage.glsl"
 #include "smlm.glsl"
 
@@ -24,14 +27,16 @@ layout(constant_id = 1) const uint TM = 8;
 layout(constant_id = 2) const uint TN = 4;
 layout(constant_id = 3) const uint EPILOGUE = 0;
 layout(constant_id = 4) const uint SPLIT_K = 0;
-const uint PLAIN = 0, ADD = 1, SILU = 2;
+layout(constant_id = 5) const uint ADAPTERS = 0;
+const uint PLAIN = 0, ADD = 1, SILU = 2;      // EPILOGUE
+const uint NONE = 0, ALIKE = 1, MIXED = 2;    // ADAPTERS: no row has one; the rows of a tile have the same; any
 const uint WG = gl_WorkGroupSize.x;
 
 layout(push_constant) uniform Push {
     ACT x;         // [rows, k]
     Parts parts;   // [count]
     F32 v;         // the shrink's result, scaled: [rows, count, v_stride]
-    Ints slots;    // [rows] slot or -1 for the base; null when no row has an adapter
+    Ints slots;    // [rows] slot or -1 for the base; unused with NONE
     uvec2 y;       // [rows, y_stride], float32 or, with SILU, the activation type
     uint rows, k, count, y_stride, v_stride;
     uint gains;    // 1 where some adapter of the step has a gain
@@ -79,13 +84,16 @@ void base_product(uint first, uint step) {
     uint at[TN];
     for (uint h = 0; h < HALVES; h++) w[h] = WEIGHT(part[h].w);
     for (uint c = 0; c < TN; c++) at[c] = column_of(c) * k;
-    for (uint kk = first; kk < k; kk += step) {
+    if (SPLIT_K == 1 && first >= k) return;
+    uint kk = first;
+    do {
         for (uint c = 0; c < TN; c++) wide[c] = load_weight(w[c / WIDE], at[c] + kk);
         for (uint i = 0; i < TM; i++) {
             vec4 xk = load_act(x, row_of(i) * k + kk);
             for (uint c = 0; c < TN; c++) acc[i * TN + c] += dot(xk, wide[c]);
         }
-    }
+        kk += step;
+    } while (kk < k);
 }
 
 // v_of is four of the shrunk inputs of a row in part h.
@@ -102,59 +110,39 @@ void b_row(Slot s, uint r) {
     for (uint c = 0; c < WIDE; c++) wide[c] = load_act(s.b, b_at[c] + r);
 }
 
-// expand_tile adds the LoRA product of part h for a tile of one adapter: each
-// load of B serves all rows.
-void expand_tile(uint h, int slot, uint first, uint step) {
+// expand adds part h's LoRA product for rows i to i + n - 1 of the tile: for
+// those of them that have the slot. Each load of B serves all.
+void expand(uint h, uint i, uint n, int slot, uint first, uint step) {
     if (slot < 0) return;
     Slot s = part[h].slots.v[slot];
-    if (IS_NULL(s.b)) return;
+    if (IS_NULL(s.b) || first >= s.rank) return;
     b_start(s);
-    for (uint r = first; r < s.rank; r += step) {
+    uint r = first;
+    do {
         b_row(s, r);
-        for (uint i = 0; i < TM; i++) {
-            vec4 vr = v_of(row_of(i), h, r);
-            for (uint c = 0; c < WIDE; c++) acc[i * TN + h * WIDE + c] += dot(vr, wide[c]);
+        for (uint j = i; j < i + n; j++) {
+            vec4 vr = ADAPTERS == ALIKE || slots.v[row_of(j)] == slot ? v_of(row_of(j), h, r) : vec4(0);
+            for (uint c = 0; c < WIDE; c++) acc[j * TN + h * WIDE + c] += dot(vr, wide[c]);
         }
-    }
+        r += step;
+    } while (r < s.rank);
 }
 
-// expand_pair adds it for rows i and i + 1 of a mixed tile, which share the
-// loads of B where they share the adapter. The rows are picked while running, so
-// their sums are kept apart until the end: indexing acc by them would move it to memory.
-void expand_pair(uint h, uint i, uint first, uint step) {
-    const int a = slots.v[row_of(i)], b = slots.v[row_of(i + 1)];
-    float sum[2 * WIDE];
-    for (uint c = 0; c < 2 * WIDE; c++) sum[c] = 0;
-    for (uint turn = 0; turn < (a == b ? 1 : 2); turn++) {
-        const int slot = turn == 0 ? a : b;
-        if (slot < 0) continue;
-        Slot s = part[h].slots.v[slot];
-        if (IS_NULL(s.b)) continue;
-        b_start(s);
-        for (uint r = first; r < s.rank; r += step) {
-            b_row(s, r);
-            vec4 va = slot == a ? v_of(row_of(i), h, r) : vec4(0), vb = slot == b ? v_of(row_of(i + 1), h, r) : vec4(0);
-            for (uint c = 0; c < WIDE; c++) {
-                sum[c] += dot(va, wide[c]);
-                sum[WIDE + c] += dot(vb, wide[c]);
-            }
-        }
-    }
-    for (uint j = 0; j < TM; j++)
-        for (uint c = 0; c < WIDE; c++)
-            acc[j * TN + h * WIDE + c] += j == i ? sum[c] : j == i + 1 ? sum[WIDE + c] : 0;
-}
-
-// adapters adds the LoRA products of all rows.
+// adapters adds the LoRA products of all rows: of a tile of one adapter at
+// once, of a mixed one by pairs of rows, in one or two turns.
 void adapters(uint h, uint first, uint step) {
-    const uint m0 = gl_WorkGroupID.y * TM, n = min(TM, rows - m0);
-    bool alike = true;
-    for (uint i = 1; i < TM; i++) alike = alike && slots.v[row_of(i)] == slots.v[m0];
-    if (alike) {
-        expand_tile(h, slots.v[m0], first, step);
+    if (ADAPTERS == ALIKE) {
+        expand(h, 0, TM, slots.v[row_of(0)], first, step);
         return;
     }
-    for (uint i = 0; i < n; i += 2) expand_pair(h, i, first, step);
+    for (uint i = 0; i < TM; i += 2) {
+        const int a = slots.v[row_of(i)], b = slots.v[row_of(i + 1)];
+        uint turn = 0;
+        do {
+            expand(h, i, TM > 1 ? 2 : 1, turn == 0 ? a : b, first, step);
+            turn++;
+        } while (turn == 1 && a != b);
+    }
 }
 
 // settle applies DoRA's gain and the bias to a row's finished sums.
@@ -205,7 +193,7 @@ void main() {
     if (!locate()) return;
     for (uint i = 0; i < TM * TN; i++) acc[i] = 0;
     base_product(first, step);
-    if (!IS_NULL(slots))
+    if (ADAPTERS != NONE)
         for (uint h = 0; h < HALVES; h++) adapters(h, first, step);
     float row[TN];
     if (SPLIT_K == 1) {

@@ -50,14 +50,17 @@ void shrink_sums(Rank r[RANKS], Tile t, uint live, uint first, uint step) {
     uint at[TM];
     for (uint i = 0; i < TM; i++) at[i] = row_start(t.row + min(i, t.rows - 1));
     for (uint j = 0; j < TM * RANKS; j++) acc[j] = 0;
-    for (uint kk = first; kk < k; kk += step) {
+    if (SPLIT_K == 1 && first >= k) return;
+    uint kk = first;
+    do { // tested at the end: see linear.comp
         vec4 a[RANKS], g = gain_of(kk);
         for (uint c = 0; c < RANKS; c++) a[c] = c < live ? load_act(ACT(r[c].a), r[c].index * k + kk) * g : vec4(0);
         for (uint i = 0; i < TM; i++) {
             vec4 xk = load_x(at[i], kk);
             for (uint c = 0; c < RANKS; c++) acc[i * RANKS + c] += dot(xk, a[c]);
         }
-    }
+        kk += step;
+    } while (kk < k);
 }
 
 void shrink_store(Rank r, Tile t, uint i, float sum) {
