@@ -117,11 +117,12 @@ void expand(uint h, uint i, uint n, int slot, uint first, uint step) {
     Slot s = part[h].slots.v[slot];
     if (IS_NULL(s.b) || first >= s.rank) return;
     b_start(s);
+    const bool mine = slots.v[row_of(i)] == slot, next = slots.v[row_of(i + 1)] == slot;
     uint r = first;
     do {
         b_row(s, r);
         for (uint j = i; j < i + n; j++) {
-            vec4 vr = ADAPTERS == ALIKE || slots.v[row_of(j)] == slot ? v_of(row_of(j), h, r) : vec4(0);
+            vec4 vr = ADAPTERS == ALIKE || (j == i ? mine : next) ? v_of(row_of(j), h, r) : vec4(0);
             for (uint c = 0; c < WIDE; c++) acc[j * TN + h * WIDE + c] += dot(vr, wide[c]);
         }
         r += step;
@@ -148,7 +149,7 @@ void adapters(uint h, uint first, uint step) {
 // settle applies DoRA's gain and the bias to a row's finished sums.
 void settle(uint m, inout float row[TN]) {
     for (uint h = 0; h < HALVES; h++) {
-        if (gains == 1 && slots.v[m] >= 0) {
+        if (ADAPTERS != NONE && gains == 1 && slots.v[m] >= 0) {
             Floats gain = part[h].slots.v[slots.v[m]].gain;
             if (!IS_NULL(gain))
                 for (uint c = 0; c < WIDE; c++) row[h * WIDE + c] *= gain.v[column_of(c)];

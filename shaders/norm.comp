@@ -95,6 +95,7 @@ void main() {
     job -= rows;
     if (job >= tile_count * blocks) return;
     Tile t = shrink_tile(job / blocks);
+    if (!has_block(t, job % blocks)) return;
     tile_rms(t);
     shrink(t, job % blocks);
 }

@@ -31,5 +31,6 @@ float row_scale(uint i) { return 1.0; }
 void main() {
     uint job = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
     if (job >= tile_count * blocks) return;
-    shrink(shrink_tile(job / blocks), job % blocks);
+    Tile t = shrink_tile(job / blocks);
+    if (has_block(t, job % blocks)) shrink(t, job % blocks);
 }

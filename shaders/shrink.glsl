@@ -67,10 +67,13 @@ void shrink_store(Rank r, Tile t, uint i, float sum) {
     if (i < t.rows && r.exists) Floats(v).v[((t.row + i) * count + r.part) * v_stride + r.index] = r.scale * row_scale(i) * sum;
 }
 
+// has_block tells whether the tile's adapter has ranks in a block; a whole
+// workgroup asks for the same.
+bool has_block(Tile t, uint block) { return block * RANKS * APART < all_ranks(t); }
+
 void shrink(Tile t, uint block) {
-    const uint lane = gl_LocalInvocationID.x, from = block * RANKS * APART, all = all_ranks(t);
-    if (from >= all) return; // the same for the whole workgroup
-    const uint live = (all - from + APART - 1) / APART;
+    const uint lane = gl_LocalInvocationID.x, from = block * RANKS * APART;
+    const uint live = (all_ranks(t) - from + APART - 1) / APART;
     Rank r[RANKS];
     for (uint c = 0; c < RANKS; c++) r[c] = rank_at(t, from + c * APART + (SPLIT_K == 1 ? 0 : lane));
     if (SPLIT_K == 0) {
