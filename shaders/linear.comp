@@ -137,10 +137,10 @@ void adapters(uint h, uint first, uint step) {
         return;
     }
     for (uint i = 0; i < TM; i += 2) {
-        const int a = slots.v[row_of(i)], b = slots.v[row_of(i + 1)];
+        const int a = slots.v[row_of(i)], b = i + 1 < TM ? slots.v[row_of(i + 1)] : a;
         uint turn = 0;
         do {
-            expand(h, i, TM > 1 ? 2 : 1, turn == 0 ? a : b, first, step);
+            expand(h, i, min(2, TM - i), turn == 0 ? a : b, first, step);
             turn++;
         } while (turn == 1 && a != b);
     }
