@@ -25,7 +25,7 @@ validated() {
   local status=0
   echo "validation: $*"
   "$@" >"$log" 2>&1 || status=$?
-  if grep -E -m 20 "$messages" "$log" >&2; then
+  if grep -E -m 5 "$messages" "$log" >&2; then
     fail "the validation layer complains about: $*"
   fi
   if [ $status != 0 ]; then

@@ -87,10 +87,11 @@ func TestOpenWithoutADriver(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	command := exec.Command(self)
-	command.Env = append(os.Environ(), openOnly+"=1", "VK_DRIVER_FILES=/nonexistent", "VK_ICD_FILENAMES=/nonexistent")
+	command.Env = append(os.Environ(), openOnly+"=1", "VK_DRIVER_FILES=/nonexistent", "VK_ICD_FILENAMES=/nonexistent",
+		"VK_LOADER_DEBUG=", "VK_INSTANCE_LAYERS=") // the loader's own chatter is not ours to judge
 	out, err := command.CombinedOutput()
 	require.NoError(t, err, string(out))
-	assert.Regexp(t, `^(vkCreateInstance|no Vulkan device): .* true\n$`, string(out))
+	assert.Regexp(t, `^no Vulkan device: .* true\n$`, string(out))
 }
 
 func TestResultsUnwrapToSentinels(t *testing.T) {

@@ -104,6 +104,9 @@ func (r *Recorder) Dispatch(d Dispatch) {
 }
 
 func (r *Recorder) push(block []byte) {
+	if len(block) == 0 {
+		return
+	}
 	words := make([]uint64, 1, 1+MaxPush/8)
 	words[0] = uint64(len(block))
 	for len(block) >= 8 {
