@@ -13,7 +13,7 @@ help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 25
 
 .PHONY: demo
-demo: setup ## serve several adapters and train one more, on whatever device there is
+demo: setup ## base and adapters of the built-in model, side by side from one batch
 	@go run . demo
 
 .PHONY: build
