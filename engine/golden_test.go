@@ -81,7 +81,7 @@ func openTiny(t *testing.T, model string, config engine.Config) *bench {
 	return b
 }
 
-func loadModel(t *testing.T, device *engine.Device, dir string, config engine.Config) *engine.Engine {
+func loadModel(t testing.TB, device *engine.Device, dir string, config engine.Config) *engine.Engine {
 	t.Helper()
 	folder, err := weights.OpenDir(dir)
 	require.NoError(t, err)
