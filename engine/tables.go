@@ -11,7 +11,7 @@ import (
 type tables struct {
 	data  []byte
 	stage vk.Buffer // what the host writes
-	local vk.Buffer // what the kernels read; none where stage is device memory
+	local vk.Buffer // what the kernels read; none on unified memory
 }
 
 // entry is a table's place in the step's input.
@@ -39,7 +39,7 @@ func (e *Engine) upload(rec *vk.Recorder) error {
 		return fmt.Errorf("step input: %w", err)
 	}
 	copy(t.stage.Host, t.data)
-	if !e.stagesApart() {
+	if e.device.Unified() {
 		return nil
 	}
 	if err := e.grow(&t.local, vk.Local, roomFor(size)); err != nil {
@@ -48,10 +48,6 @@ func (e *Engine) upload(rec *vk.Recorder) error {
 	rec.Copy(t.local, 0, t.stage, 0, uint64(size))
 	return nil
 }
-
-// stagesApart tells whether memory the host writes is not the device's own:
-// then kernels read a copy, since they read the tables many times.
-func (e *Engine) stagesApart() bool { return e.arena.x.Host == nil }
 
 // roomFor grows buffers by doubling, so that steps rarely allocate.
 func roomFor(size int) int {
@@ -67,10 +63,11 @@ func (e *Engine) at(p entry) vk.Range {
 	if p.size == 0 {
 		return vk.Range{}
 	}
-	if e.stagesApart() {
-		return e.tables.local.Span(uint64(p.at), uint64(p.size))
+	buf := e.tables.local
+	if e.device.Unified() {
+		buf = e.tables.stage
 	}
-	return e.tables.stage.Span(uint64(p.at), uint64(p.size))
+	return buf.Span(uint64(p.at), uint64(p.size))
 }
 
 func (t *tables) free(device *vk.Device) {

@@ -170,6 +170,11 @@ func (d *Device) Free(buf Buffer) {
 	}
 }
 
+// Unified tells whether Upload buffers lie in the device's own memory, as on
+// software and integrated devices. Elsewhere kernels that read one many times
+// want a Local copy of it.
+func (d *Device) Unified() bool { return d.memory.types[Upload] == d.memory.types[Local] }
+
 // Used is the number of bytes in buffers.
 func (d *Device) Used() uint64 { return d.memory.used }
 
