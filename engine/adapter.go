@@ -173,6 +173,3 @@ func (e *Engine) Detach(slot int) error {
 	e.residents[slot] = nil
 	return e.slots.write(e.device.Device)
 }
-
-// AdapterBytes is the device memory of an attached adapter.
-func (e *Engine) AdapterBytes(slot int) uint64 { return e.residents[slot].memory.Size }

@@ -37,8 +37,7 @@ func (c *Config) setDefaults(device *Device, model weights.Config) {
 		}
 	}
 	if c.CacheBlocks == 0 {
-		each := ceil(c.Context, batch.BlockSize)
-		c.CacheBlocks = max(each, min(8*each, 2048))
+		c.CacheBlocks = min(8*ceil(c.Context, batch.BlockSize), 2048)
 	}
 	if c.Slots == 0 {
 		c.Slots = 32
