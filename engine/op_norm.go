@@ -35,11 +35,12 @@ func (k *Kernels) Norm(rec *vk.Recorder, n Norm) error {
 		return err
 	}
 	t := k.Tuning
-	height := t.ShrinkRows
-	if n.Shrink != nil {
+	height, ranks, blocks := t.ShrinkRows, t.ShrinkRanks, 0
+	if n.Shrink != nil && n.Shrink.Count > 0 {
 		height = n.Shrink.height(t)
+		ranks, blocks = k.rankShape(*n.Shrink)
 	}
-	p, err := k.pipeline(k.names.norm, t.ShrinkWorkgroup, height, t.ShrinkRanks, bit(t.ShrinkSplitK))
+	p, err := k.pipeline(k.names.norm, t.ShrinkWorkgroup, height, ranks, bit(t.ShrinkSplitK))
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,6 @@ func (k *Kernels) Norm(rec *vk.Recorder, n Norm) error {
 	}
 	jobs, reads, writes := n.Rows, present(n.X, n.G, n.List), []vk.Range{n.Y}
 	if s := n.Shrink; s != nil && s.Count > 0 {
-		blocks := k.rankBlocks(*s)
 		push.parts, push.v, push.tiles = s.Table.Address, s.V.Address, s.Tiles.List.Address
 		push.count, push.vStride, push.tileCount, push.blocks = uint32(len(s.Outs)), uint32(s.Stride), uint32(s.Count), uint32(blocks)
 		jobs += s.Count * blocks

@@ -40,11 +40,11 @@ func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
 		return err
 	}
 	t := k.Tuning
-	p, err := k.pipeline(k.names.shrink, t.ShrinkWorkgroup, s.Tiles.height(t), t.ShrinkRanks, bit(t.ShrinkSplitK))
+	ranks, blocks := k.rankShape(s)
+	p, err := k.pipeline(k.names.shrink, t.ShrinkWorkgroup, s.Tiles.height(t), ranks, bit(t.ShrinkSplitK))
 	if err != nil {
 		return err
 	}
-	blocks := k.rankBlocks(s)
 	push := shrinkPush{
 		x: s.X.Address, parts: s.Table.Address, v: s.V.Address, tiles: s.List.Address,
 		k: uint32(s.In), count: uint32(len(s.Outs)), vStride: uint32(s.Stride), tileCount: uint32(s.Count), blocks: uint32(blocks),
@@ -65,14 +65,18 @@ func (t Tiles) height(tuning shaders.Tuning) uint32 {
 	return uint32(t.Rows)
 }
 
-// rankBlocks is the number of workgroups that cover the largest ranks of all
-// parts together.
-func (k *Kernels) rankBlocks(s Shrink) int {
-	each := int(k.Tuning.ShrinkRanks)
-	if !k.Tuning.ShrinkSplitK {
-		each *= int(k.Tuning.ShrinkWorkgroup)
+// rankShape is how many ranks a lane (with lanes over K a workgroup) computes,
+// and the number of workgroups that cover the largest ranks of all parts together.
+// Lanes over ranks take even shares: a software device loads for ranks that are not
+// there as for those that are.
+func (k *Kernels) rankShape(s Shrink) (ranks uint32, blocks int) {
+	t, all := k.Tuning, len(s.Outs)*s.MaxRank
+	if t.ShrinkSplitK {
+		return t.ShrinkRanks, ceil(all, int(t.ShrinkRanks))
 	}
-	return ceil(len(s.Outs)*s.MaxRank, each)
+	each := ceil(all, int(t.ShrinkWorkgroup))
+	blocks = ceil(each, int(t.ShrinkRanks))
+	return uint32(ceil(each, blocks)), blocks
 }
 
 func (s Shrink) check(op string) error {

@@ -13,7 +13,7 @@ type Tuning struct {
 
 	ShrinkWorkgroup  uint32 // invocations, for shrink and for norm, which holds a shrink
 	ShrinkRows       uint32 // most rows of a tile; steps with shorter runs take a smaller power of two
-	ShrinkRanks      uint32 // ranks a lane computes, with ShrinkSplitK a workgroup
+	ShrinkRanks      uint32 // most ranks a lane computes; with ShrinkSplitK those of a workgroup
 	ShrinkSplitK     bool   // lanes over K instead of over ranks
 	PrefillWorkgroup uint32
 	PrefillLanes     uint32 // invocations that share a query; more than 1 needs subgroup shuffles
