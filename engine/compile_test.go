@@ -50,7 +50,7 @@ func TestCompilesForAMD(t *testing.T) {
 }
 
 // compileEverything makes the pipelines of every op for every pair of storage
-// types. Nothing runs, so the buffers need not exist.
+// types, in the shapes a GPU gets. Nothing runs, so the buffers need not exist.
 func compileEverything(t *testing.T) {
 	infos, err := engine.Devices()
 	require.NoError(t, err)
@@ -70,8 +70,25 @@ func compileEverything(t *testing.T) {
 			}
 			require.NoError(t, err)
 			compileOps(t, device, kernels, tuning)
+			compileUnsplit(t, device, tuning, weight, act)
 		}
 	}
+}
+
+// compileUnsplit makes prefill attention as devices without subgroup shuffles
+// get it: a query in one invocation.
+func compileUnsplit(t *testing.T, device *engine.Device, tuning shaders.Tuning, weight, act weights.DType) {
+	tuning.PrefillLanes = 1
+	k, err := engine.NewKernels(device.Device, tuning, weight, act)
+	require.NoError(t, err)
+	buf := vk.Range{Address: 1 << 20, Size: 1 << 40}
+	require.NoError(t, k.AttentionPrefill(device.NewRecorder(false), engine.AttentionPrefill{
+		Attention: engine.Attention{
+			Heads: engine.Heads{Query: 32, Key: 8, Size: 64}, Cache: engine.Cache{Keys: buf, Values: buf, Blocks: 64},
+			Q: buf, Y: buf, Tables: buf, Rows: 16,
+		},
+		Tiles: buf, Count: 1, Longest: 16,
+	}))
 }
 
 func compileOps(t *testing.T, device *engine.Device, k *engine.Kernels, tuning shaders.Tuning) {
