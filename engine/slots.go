@@ -9,12 +9,13 @@ import (
 // slotEntry mirrors Slot in smlm.glsl: one adapter in one module.
 type slotEntry struct {
 	a, b, gain uint64
+	da, db     uint64 // gradients, in a job's slot
 	rank       uint32
 	scale      float32
 }
 
 // slotBytes is the size of a Slot in smlm.glsl.
-const slotBytes = 32
+const slotBytes = 48
 
 // slotTable is the table that tells the kernels where each slot's adapter
 // lies: one row for each (layer, module), one entry in it for each slot. The

@@ -1,10 +1,12 @@
 // The adapters' side of a product: what the slot table and the parts of a
 // product look like in device memory. Mirrored by engine/slots.go and
 // engine/product.go.
-struct Slot { // one adapter in one module; 32 bytes
+struct Slot { // one adapter in one module; 48 bytes
     ACT a;         // A [rank, in]; null where the adapter leaves the module alone
     ACT b;         // B [out, rank]
     Floats gain;   // DoRA: magnitude / norm of each output; null without
+    F32 da;        // gradients of A and B, laid out as they are; null but for a job's slot
+    F32 db;
     uint rank;     // a multiple of 4: A's rows and B's columns are zero-padded
     float scale;   // alpha / rank, or alpha / sqrt(rank) with rsLoRA
 };

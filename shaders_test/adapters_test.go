@@ -90,7 +90,7 @@ func (p *product) row(b *bench, a ref.Adapter, act weights.DType) []byte {
 			at[i], p.reads = r.Address, append(p.reads, r)
 		}
 	}
-	return words(nil, at[0], at[1], at[2], uint64(a.Rank)|uint64(math.Float32bits(a.Scale))<<32)
+	return words(nil, at[0], at[1], at[2], 0, 0, uint64(a.Rank)|uint64(math.Float32bits(a.Scale))<<32)
 }
 
 func padded(rank int) int { return (rank + 3) / 4 * 4 }

@@ -25,7 +25,8 @@ const BlockSize = 16
 // Step is the work of one submission. Spans are laid out by kind, and inside a
 // kind by slot, so that rows of one adapter are neighbours.
 type Step struct {
-	Spans []Span
+	Spans   []Span
+	Updates []Update // of the weights of training slots, after the step's gradients
 }
 
 // Rows is the number of tokens in the step.
@@ -38,7 +39,10 @@ func (s *Step) Rows() int {
 }
 
 // Span is the share of one sequence in a step: consecutive tokens that are
-// appended to its cache and attend to everything before them.
+// appended to its cache and attend to everything before them. A Train span is a
+// whole sequence of at least two tokens on a training slot: each of its wants
+// scores a target, whose negative log-probability counts in the gradient of the
+// slot's adapter. Gradients are sums over targets; they add up over steps until an Update.
 type Span struct {
 	Kind     Kind
 	Slot     int     // adapter slot, or Base
@@ -83,9 +87,36 @@ type Edit struct {
 	Bias     float32 // added to the logit
 }
 
-// Result answers a step: for each span, a pick for each of its wants.
+// Optimizer is a rule for updates.
+type Optimizer uint8
+
+// Optimizers. Weight decay is decoupled in both (Loshchilov and Hutter 2019).
+const (
+	AdamW Optimizer = iota
+	SGD             // without momentum
+)
+
+// Update is one optimizer step of a training slot's adapter by the gradient
+// gathered since the last one, which it clears. Where the gradient is not finite
+// the weights and moments stay as they were.
+type Update struct {
+	Slot         int
+	Targets      int // the loss is the mean over that many targets; at least 1
+	Optimizer    Optimizer
+	Step         int // from 1: AdamW's bias correction counts updates
+	LR           float64
+	Beta1, Beta2 float64
+	Eps          float64
+	WeightDecay  float64
+	Clip         float64 // largest global norm of the gradient; 0: any
+}
+
+// Result answers a step: for each span, a pick for each of its wants, and for
+// each update the global norm of the mean's gradient before clipping: not finite
+// where the update was left out.
 type Result struct {
 	Picks [][]Pick
+	Norms []float64
 }
 
 // Pick is a chosen or scored token. Where the model computes no number, Token
