@@ -27,6 +27,9 @@ type Product struct {
 	Outs    []int // outputs of each module
 }
 
+// maxParts is the most modules of a product.
+const maxParts = 3
+
 // partBytes is the size of a Part in smlm.glsl.
 const partBytes = 32
 
@@ -102,7 +105,7 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 }
 
 func (k *Kernels) checkLinear(l Linear) error {
-	if len(l.Outs) == 0 || len(l.Outs) > 3 || len(l.Weights) != len(l.Outs) {
+	if len(l.Outs) == 0 || len(l.Outs) > maxParts || len(l.Weights) != len(l.Outs) {
 		return fmt.Errorf("BUG: linear: %d parts with %d weights", len(l.Outs), len(l.Weights))
 	}
 	if l.Epilogue == SiLU && (len(l.Outs) != 2 || l.Outs[0] != l.Outs[1] || l.Outs[0]%4 != 0) {

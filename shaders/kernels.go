@@ -41,6 +41,8 @@ func Kernels() []Kernel {
 	for _, act := range storages {
 		table = append(table,
 			Kernel{Op: "shrink", Variant: act, Defines: acts(act)},
+			Kernel{Op: "shrink_grad", Variant: act, Defines: acts(act)},
+			Kernel{Op: "lora_grad", Variant: act, Defines: acts(act)},
 			Kernel{Op: "norm", Variant: act, Defines: acts(act)},
 			Kernel{Op: "rope", Variant: act, Defines: acts(act)},
 			Kernel{Op: "attention_decode", Variant: act, Defines: acts(act)},
@@ -59,6 +61,7 @@ func Kernels() []Kernel {
 			both := append(weights(weight), acts(act)...)
 			table = append(table,
 				Kernel{Op: "linear", Variant: weight + "-" + act, Defines: both},
+				Kernel{Op: "linear_grad", Variant: weight + "-" + act, Defines: both},
 				Kernel{Op: "dora", Variant: weight + "-" + act, Defines: both},
 			)
 		}

@@ -11,10 +11,14 @@ type Tuning struct {
 	// MaxRows is at least the rows of the step; the last one's is 0, for any.
 	Linear []Tile
 
+	// Of the linear product's gradient: Columns are those of an invocation.
+	LinearGrad Tile
+
 	ShrinkWorkgroup  uint32 // invocations, for shrink and for norm, which holds a shrink
 	ShrinkRows       uint32 // most rows of a tile; steps with shorter runs take a smaller power of two
 	ShrinkRanks      uint32 // most ranks a lane computes; with ShrinkSplitK those of a workgroup
 	ShrinkSplitK     bool   // lanes over K instead of over ranks
+	ShrinkGradQuads  uint32 // with ShrinkSplitK: how many times four ranks a workgroup of the gradient computes
 	PrefillWorkgroup uint32
 	PrefillLanes     uint32 // invocations that share a query; more than 1 needs subgroup shuffles
 	DecodeWorkgroup  uint32
@@ -49,6 +53,7 @@ func Tunings() []Tuning {
 				{MaxRows: 8, Workgroup: 8, Rows: 8, Columns: 4},
 				{Workgroup: 8, Rows: 8, Columns: 8},
 			},
+			LinearGrad:      Tile{Workgroup: 8, Rows: 8, Columns: 8},
 			ShrinkWorkgroup: 8, ShrinkRows: 8, ShrinkRanks: 4,
 			PrefillWorkgroup: 8, PrefillLanes: 1,
 			DecodeWorkgroup: 8, DecodePer: 4, DecodeChunk: 256, DecodeGroups: 4,
@@ -62,7 +67,8 @@ func Tunings() []Tuning {
 				{MaxRows: 8, Workgroup: 64, Rows: 8, Columns: 4, SplitK: true},
 				{Workgroup: 64, Rows: 8, Columns: 4},
 			},
-			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true,
+			LinearGrad:      Tile{Workgroup: 64, Rows: 8, Columns: 4},
+			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkGradQuads: 2,
 			PrefillWorkgroup: 128, PrefillLanes: 4,
 			DecodeWorkgroup: 128, DecodePer: 1, DecodeChunk: 256, DecodeGroups: 256,
 			SampleWorkgroup: 256, MapWorkgroup: 64, DoraWorkgroup: 128,

@@ -20,6 +20,14 @@ type product struct {
 	reads   []vk.Range // slot tables and adapters
 	stride  int
 	slots   int
+	grads   []gradient // by module, then slot; with shape.train
+}
+
+// gradient is where the gradients of an adapter in a module gather, and what
+// is there already.
+type gradient struct {
+	a, b           *output
+	startA, startB []float32
 }
 
 // shape is what a product is made of.
@@ -29,6 +37,7 @@ type shape struct {
 	bias  bool
 	ranks []int // of the adapters, one a slot; 0: leaves every module alone
 	dora  bool  // every second adapter has a gain
+	train bool  // the adapters have gradients
 }
 
 // newProduct makes a product of random numbers. Adapter s leaves module m
@@ -54,7 +63,12 @@ func (b *bench) newProduct(s shape, weight, act weights.DType) product {
 				a = b.adapter(s.in, out, rank, s.dora && slot%2 == 0, act)
 			}
 			module.Adapters = append(module.Adapters, a)
-			slots = append(slots, p.row(b, a, act)...)
+			var g gradient
+			if s.train {
+				g = b.newGradient(a)
+				p.grads = append(p.grads, g)
+			}
+			slots = append(slots, p.row(b, a, g, act)...)
 		}
 		w, slotTable := b.stored(module.W, weight), b.holding(slots).Range
 		p.modules, p.Weights, p.reads = append(p.modules, module), append(p.Weights, w), append(p.reads, slotTable)
@@ -79,8 +93,8 @@ func (b *bench) adapter(in, out, rank int, gain bool, act weights.DType) ref.Ada
 }
 
 // row uploads an adapter and returns its row of the slot table: Slot in smlm.glsl.
-func (p *product) row(b *bench, a ref.Adapter, act weights.DType) []byte {
-	var at [3]uint64
+func (p *product) row(b *bench, a ref.Adapter, g gradient, act weights.DType) []byte {
+	var at [5]uint64
 	for i, part := range []struct {
 		x  []float32
 		dt weights.DType
@@ -90,7 +104,21 @@ func (p *product) row(b *bench, a ref.Adapter, act weights.DType) []byte {
 			at[i], p.reads = r.Address, append(p.reads, r)
 		}
 	}
-	return words(nil, at[0], at[1], at[2], 0, 0, uint64(a.Rank)|uint64(math.Float32bits(a.Scale))<<32)
+	if g.a != nil {
+		at[3], at[4] = g.a.Address, g.b.Address
+	}
+	return words(nil, at[0], at[1], at[2], at[3], at[4], uint64(a.Rank)|uint64(math.Float32bits(a.Scale))<<32)
+}
+
+// newGradient is a gradient that other rows have added to; none where the
+// adapter leaves the module alone.
+func (b *bench) newGradient(a ref.Adapter) gradient {
+	if a.A == nil {
+		return gradient{}
+	}
+	g := gradient{startA: b.normal(len(a.A), 1, weights.F32), startB: b.normal(len(a.B), 1, weights.F32)}
+	g.a, g.b = b.holding(encode(g.startA, weights.F32)), b.holding(encode(g.startB, weights.F32))
+	return g
 }
 
 func padded(rank int) int { return (rank + 3) / 4 * 4 }

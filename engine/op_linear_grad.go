@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"fmt"
+	"unsafe"
+
+	"loquetier/engine/vk"
+	"loquetier/shaders"
+)
+
+// LinearGrad is dX = dY . W + U . A, the gradient of a linear product with
+// respect to its input; W is read as it is stored.
+type LinearGrad struct {
+	Product
+	LoRA          // V is U, what ShrinkGrad left; Gains must be false
+	DY   vk.Range // [Rows, Width(Plain)] float32
+	DX   vk.Range // [Rows, In] float32
+	Rows int
+	Tile *shaders.Tile // nil: the tuning's
+}
+
+type linearGradPush struct {
+	dy, parts, u, slots, dx           uint64
+	rows, k, count, dyStride, uStride uint32
+	_                                 uint32
+}
+
+const _ = vk.MaxPush - unsafe.Sizeof(linearGradPush{})
+
+// LinearGrad records the op.
+func (k *Kernels) LinearGrad(rec *vk.Recorder, l LinearGrad) error {
+	if err := k.checkLinearGrad(l); err != nil {
+		return err
+	}
+	tile := k.Tuning.LinearGrad
+	if l.Tile != nil {
+		tile = *l.Tile
+	}
+	p, err := k.pipeline(k.names.linearGrad, tile.Workgroup, tile.Rows, tile.Columns/4, l.Product.step(), l.mixture(tile))
+	if err != nil {
+		return err
+	}
+	push := linearGradPush{
+		dy: l.DY.Address, parts: l.Table.Address, u: l.V.Address, slots: l.Slots.Address, dx: l.DX.Address,
+		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), dyStride: uint32(l.Width(Plain)), uStride: uint32(l.Stride),
+	}
+	rec.Dispatch(vk.Dispatch{
+		Pipeline: p, Push: vk.Push(&push),
+		Groups: [3]uint32{uint32(ceil(l.In, int(tile.Columns*tile.Workgroup))), uint32(ceil(l.Rows, int(tile.Rows))), 1},
+		Reads:  append(present(l.DY, l.Table, l.V, l.Slots), l.LoRA.Reads...), Writes: []vk.Range{l.DX},
+		Work: vk.Work{
+			Bytes: float64(l.Width(Plain)*l.In*k.Weight.Size() + 4*l.Rows*(l.Width(Plain)+l.In)),
+			Flops: 2 * float64(l.Rows) * float64(l.Width(Plain)) * float64(l.In),
+		},
+	})
+	return nil
+}
+
+// step is how many outputs a backward kernel may load at a time: 4, or 1
+// where some part does not start or end at a multiple of 4.
+func (p Product) step() uint32 {
+	for _, out := range p.Outs {
+		if out%4 != 0 {
+			return 1
+		}
+	}
+	return 4
+}
+
+func (k *Kernels) checkLinearGrad(l LinearGrad) error {
+	const op = "linear_grad"
+	if len(l.Outs) == 0 || len(l.Outs) > maxParts || len(l.Weights) != len(l.Outs) || l.Gains {
+		return fmt.Errorf("BUG: %s: %d parts with %d weights, gains %v", op, len(l.Outs), len(l.Weights), l.Gains)
+	}
+	if err := firstError(quads(op, l.In), positive(op, l.Rows), positive(op, l.Outs...)); err != nil {
+		return err
+	}
+	fields := []field{
+		{"DY", l.DY, 4 * l.Rows * l.Width(Plain)}, {"Table", l.Table, len(l.Outs) * partBytes}, {"DX", l.DX, 4 * l.Rows * l.In},
+	}
+	for i, w := range l.Weights {
+		fields = append(fields, field{fmt.Sprintf("W%d", i), w, l.Outs[i] * l.In * k.Weight.Size()})
+	}
+	if l.Slots.Size > 0 {
+		if err := quads(op, l.Stride); err != nil {
+			return err
+		}
+		fields = append(fields, field{"Slots", l.Slots, 4 * l.Rows}, field{"U", l.V, 4 * l.Rows * len(l.Outs) * l.Stride})
+	}
+	return require(op, fields...)
+}

@@ -1,0 +1,108 @@
+package shaders_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"loquetier/engine"
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+	"loquetier/shaders/ref"
+)
+
+// segmentsOf lists (first row, rows, slot) of slots that are sorted.
+func segmentsOf(slots []int32) []int32 {
+	var list []int32
+	for i, slot := range slots {
+		switch n := len(list); {
+		case slot == ref.Base:
+		case n > 0 && list[n-1] == slot:
+			list[n-2]++
+		default:
+			list = append(list, int32(i), 1, slot)
+		}
+	}
+	return list
+}
+
+func TestLoRAGrad(t *testing.T) {
+	for _, act := range types {
+		t.Run(fmt.Sprint(act), func(t *testing.T) {
+			b := newBench(t, 23)
+			for _, c := range gradCases() {
+				if c.popularity == "" || c.popularity == "empty" {
+					continue
+				}
+				g := b.newLoRAGrad(c, act)
+				for j, wg := range []uint32{8, 64, 32} {
+					if j < 2 || act == weights.F32 {
+						g.check(b, wg, c)
+					}
+				}
+			}
+		})
+	}
+}
+
+// loraGrad is a case with its numbers.
+type loraGrad struct {
+	engine.LoRAGrad
+	product
+	act         weights.DType
+	x, dy, u, v []float32
+	rows        []int32 // their slots, each slot's together
+}
+
+func (b *bench) newLoRAGrad(c linearCase, act weights.DType) loraGrad {
+	g := loraGrad{product: b.newProduct(c.shape, act, act), act: act, rows: b.slotsOf(c.popularity, c.rows, len(c.ranks))}
+	slices.Sort(g.rows)
+	width, n := g.product.Width(engine.Plain), c.rows*len(c.outs)*g.stride
+	g.x, g.dy = b.normal(c.rows*c.in, 1, act), b.normal(c.rows*width, 1, weights.F32)
+	g.u, g.v = b.normal(n, 1, weights.F32), b.normal(n, 1, weights.F32)
+	segments := segmentsOf(g.rows)
+	g.LoRAGrad = engine.LoRAGrad{
+		Product: g.product.Product, Segments: b.integers(segments), Count: len(segments) / 3,
+		X: b.stored(g.x, act), DY: b.stored(g.dy, weights.F32), U: b.stored(g.u, weights.F32), V: b.stored(g.v, weights.F32),
+		Reads: g.reads, Rows: c.rows, Stride: g.stride, MaxRank: g.stride,
+	}
+	for _, at := range g.grads {
+		if at.a != nil {
+			g.Writes = append(g.Writes, at.a.Range, at.b.Range)
+		}
+	}
+	return g
+}
+
+func (g loraGrad) check(b *bench, workgroup uint32, what any) {
+	b.Helper()
+	tuned := tuning(b.T, "software")
+	tuned.MapWorkgroup = workgroup
+	k := kernels(b.T, tuned, g.act, g.act)
+	var outputs []*output
+	for _, at := range g.grads {
+		if at.a != nil {
+			outputs = append(outputs, at.a, at.b)
+		}
+	}
+	b.dispatch(func(rec *vk.Recorder) error { return k.LoRAGrad(rec, g.LoRAGrad) }, outputs...)
+	for slot := range g.slots {
+		da, db := ref.LoRAGrad(g.modules, int32(slot), g.LoRAGrad.In, g.x, g.dy, g.rows, g.u, g.v, g.stride)
+		for m := range g.modules {
+			at := g.grads[m*g.slots+slot]
+			if at.a == nil {
+				continue
+			}
+			requireClose(b, added(at.startA, da[m]), at.a.numbers(b, weights.F32), weights.F32, what, "dA")
+			requireClose(b, added(at.startB, db[m]), at.b.numbers(b, weights.F32), weights.F32, what, "dB")
+		}
+	}
+}
+
+func added(x []float32, y []float64) []float64 {
+	out := make([]float64, len(x))
+	for i := range x {
+		out[i] = float64(x[i]) + y[i]
+	}
+	return out
+}
