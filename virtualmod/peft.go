@@ -3,6 +3,7 @@ package virtualmod
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,14 +22,15 @@ const (
 	peftModelFile  = "adapter_model.safetensors"
 )
 
-// An Adapter is a LoRA adapter as its files give it. The tensors are views into
-// the folder it was read from.
+// An Adapter is a LoRA adapter: as its files give it, the tensors views into the
+// folder it was read from, or made by NewAdapter, the tensors in memory.
 type Adapter struct {
-	Name    string // the folder's
-	Base    string // the base model it names, as it was called where it was trained
-	RSLoRA  bool   // scales are alpha/sqrt(rank) instead of alpha/rank
-	DoRA    bool   // every module has a magnitude
-	Modules []Module
+	Name       string // the folder's; empty for a new one
+	Base       string // the base model it names, as it was called where it was trained
+	BaseLayers int    // how many layers the base has, more than every Module's Layer
+	RSLoRA     bool   // scales are alpha/sqrt(rank) instead of alpha/rank
+	DoRA       bool   // every module has a magnitude
+	Modules    []Module
 }
 
 // A Module is what an adapter does to one linear module of one layer. With
@@ -54,6 +56,21 @@ func (m Module) name() string { return moduleName(m.Layer, m.Kind) }
 
 func moduleName(layer int, kind engine.Module) string {
 	return "model.layers." + strconv.Itoa(layer) + "." + kind.Path()
+}
+
+// tensorPrefix is what PEFT puts before a module's name in a tensor's.
+const tensorPrefix = "base_model.model."
+
+// tensorName is the name of one of the module's tensors in PEFT's files.
+func (m Module) tensorName(part string) string { return tensorPrefix + m.name() + part }
+
+// loraScale is what alpha and rank make of B*A: alpha/rank, or alpha/sqrt(rank) for
+// rsLoRA (arXiv 2312.03732).
+func loraScale(alpha float64, rank int, rslora bool) float64 {
+	if rslora {
+		return alpha / math.Sqrt(float64(rank))
+	}
+	return alpha / float64(rank)
 }
 
 // ReadPEFT reads an adapter in the layout of the PEFT library and checks it
@@ -87,11 +104,12 @@ func ReadPEFT(folder weights.Folder, base weights.Config) (*Adapter, error) {
 		return nil, err
 	}
 	return &Adapter{
-		Name:    filepath.Base(folder.Path("")),
-		Base:    config.base,
-		RSLoRA:  config.rslora,
-		DoRA:    config.dora,
-		Modules: modules,
+		Name:       filepath.Base(folder.Path("")),
+		Base:       config.base,
+		BaseLayers: base.Layers,
+		RSLoRA:     config.rslora,
+		DoRA:       config.dora,
+		Modules:    modules,
 	}, nil
 }
 
@@ -152,7 +170,7 @@ func (m *Module) set(part string, t weights.Tensor) bool {
 
 // parseTensorName takes apart base_model.model.<module><part>.
 func parseTensorName(name string, base weights.Config) (layer int, kind engine.Module, part string, err error) {
-	module, ok := strings.CutPrefix(name, "base_model.model.")
+	module, ok := strings.CutPrefix(name, tensorPrefix)
 	for _, part = range []string{partA, partB, partMagnitude, partMagnitude + ".weight"} {
 		path, found := strings.CutSuffix(module, part)
 		if !ok || !found {
@@ -214,7 +232,7 @@ func (m *Module) complete(config *peftConfig, base weights.Config, file string) 
 		{partMagnitude, m.Magnitude != nil, config.dora},
 	} {
 		if part.want && !part.have {
-			return fmt.Errorf("%s: tensor %q is missing", file, "base_model.model."+m.name()+part.name)
+			return fmt.Errorf("%s: tensor %q is missing", file, m.tensorName(part.name))
 		}
 		if part.have && !part.want {
 			return fmt.Errorf("%s: tensor %q is a magnitude, but use_dora is not true", file, m.Magnitude.Name)

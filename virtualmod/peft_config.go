@@ -117,10 +117,7 @@ func (c *peftConfig) scale(module string) (rank int, alpha, scale float64, err e
 	if alpha, err = lookUp(c.alphas, module, c.alpha); err != nil {
 		return 0, 0, 0, c.fail(err)
 	}
-	if c.rslora {
-		return int(r), alpha, alpha / math.Sqrt(r), nil
-	}
-	return int(r), alpha, alpha / r, nil
+	return int(r), alpha, loraScale(alpha, int(r), c.rslora), nil
 }
 
 // fail names the file of an error.

@@ -204,16 +204,25 @@ func (s stored) checkSize() error {
 	if s.DType == 0 {
 		return nil
 	}
-	need := uint64(s.DType.Size())
-	for _, d := range s.Shape {
-		hi, lo := bits.Mul64(need, uint64(max(d, 0)))
-		if d < 0 || hi != 0 || lo > noLimit {
-			return fmt.Errorf("tensor %q has the impossible shape %v", s.Name, s.Shape)
-		}
-		need = lo
+	need, err := s.size()
+	if err != nil {
+		return err
 	}
-	if have := uint64(s.end - s.begin); have != need {
+	if have := s.end - s.begin; have != need {
 		return fmt.Errorf("tensor %q: shape %v of %v needs %d bytes, its data_offsets give %d", s.Name, s.Shape, s.DType, need, have)
 	}
 	return nil
+}
+
+// size is the number of bytes that the tensor's shape and type call for.
+func (t Tensor) size() (int64, error) {
+	need := uint64(t.DType.Size())
+	for _, d := range t.Shape {
+		hi, lo := bits.Mul64(need, uint64(max(d, 0)))
+		if d < 0 || hi != 0 || lo > noLimit {
+			return 0, fmt.Errorf("tensor %q has the impossible shape %v", t.Name, t.Shape)
+		}
+		need = lo
+	}
+	return int64(need), nil
 }
