@@ -28,38 +28,45 @@ type AdapterModule struct {
 // resident is an adapter in device memory.
 type resident struct {
 	memory  vk.Buffer
-	maxRank int  // padded
-	gains   bool // it is a DoRA adapter
+	maxRank int      // padded
+	gains   bool     // it is a DoRA adapter
+	trainee *trainee // nil unless it is being trained
 }
 
-// placement is where a module's matrices lie in its adapter's memory.
+// placement is where a module's matrices lie in its adapter's memory: A and B
+// in numbers of whatever type, DoRA's vectors, behind all of them, in bytes.
 type placement struct {
-	a, b, magnitude, gain uint64
-	rank                  int // padded
+	a, b            uint64
+	magnitude, gain uint64
+	rank            int // padded
 }
 
 // padded rounds a rank up to what kernels load at a time.
 func padded(rank int) int { return (rank + 3) / 4 * 4 }
 
-// place lays an adapter out and returns its size in bytes.
-func (e *Engine) place(a Adapter) ([]placement, uint64) {
-	var at uint64
-	take := func(bytes int) uint64 {
-		from := at
-		at += (uint64(bytes) + 15) / 16 * 16
-		return from
+// place lays an adapter out: count numbers in its matrices, bytes in all.
+func (e *Engine) place(a Adapter) (places []placement, count int, bytes uint64) {
+	take := func(numbers int) uint64 {
+		from := count
+		count += (numbers + 7) / 8 * 8 // 16 bytes of the smallest type
+		return uint64(from)
 	}
-	places := make([]placement, len(a.Modules))
+	places = make([]placement, len(a.Modules))
 	for i, m := range a.Modules {
-		out, in := m.Module.Dims(e.model.config)
-		r, size := padded(m.Rank), e.precision.Act.Size()
-		p := placement{rank: r, a: take(r * in * size), b: take(out * r * size)}
-		if m.Magnitude != nil {
-			p.magnitude, p.gain = take(4*out), take(4*out)
-		}
-		places[i] = p
+		out, in := m.Module.Dims(e.checkpointConfig)
+		r := padded(m.Rank)
+		places[i] = placement{rank: r, a: take(r * in), b: take(out * r)}
 	}
-	return places, at
+	bytes = uint64(count * e.precision.Act.Size())
+	for i, m := range a.Modules {
+		if m.Magnitude != nil {
+			out, _ := m.Module.Dims(e.checkpointConfig)
+			size := uint64(4*out+15) / 16 * 16
+			places[i].magnitude, places[i].gain = bytes, bytes+size
+			bytes += 2 * size
+		}
+	}
+	return places, count, bytes
 }
 
 // Attach puts an adapter into a free slot. It costs the adapter's own bytes
@@ -71,7 +78,7 @@ func (e *Engine) Attach(slot int, a Adapter) error {
 	if e.residents[slot] != nil {
 		return fmt.Errorf("BUG: slot %d is taken", slot)
 	}
-	places, size := e.place(a)
+	places, _, size := e.place(a)
 	r := &resident{}
 	var err error
 	if r.memory, err = e.device.Alloc(vk.Local, max(size, 16)); err != nil {
@@ -87,13 +94,13 @@ func (e *Engine) Attach(slot int, a Adapter) error {
 }
 
 func (e *Engine) fill(slot int, a Adapter, places []placement, r *resident) error {
+	if err := e.writeMatrices(r.memory, 0, a, places, e.precision.Act); err != nil {
+		return err
+	}
+	size := uint64(e.precision.Act.Size())
 	for i, m := range a.Modules {
 		p := places[i]
-		if err := firstError(e.writeRows(r.memory, p.a, m.A, m.A.Shape[1], m.A.Shape[1], p.rank),
-			e.writeRows(r.memory, p.b, m.B, m.Rank, p.rank, m.B.Shape[0])); err != nil {
-			return err
-		}
-		entry := slotEntry{a: r.memory.Address + p.a, b: r.memory.Address + p.b, rank: uint32(p.rank), scale: float32(m.Scale)}
+		entry := slotEntry{a: r.memory.Address + p.a*size, b: r.memory.Address + p.b*size, rank: uint32(p.rank), scale: float32(m.Scale)}
 		if m.Magnitude != nil {
 			if err := e.writeGain(r.memory, m, p); err != nil {
 				return fmt.Errorf("%s: %w", m.Magnitude.Name, err)
@@ -110,23 +117,33 @@ func (e *Engine) fill(slot int, a Adapter, places []placement, r *resident) erro
 	return e.slots.write(e.device.Device)
 }
 
-// writeRows writes a matrix with its rows padded from have to want elements
-// and its height to rows, zeros in the padding.
-func (e *Engine) writeRows(memory vk.Buffer, offset uint64, t weights.Tensor, have, want, rows int) error {
-	as := e.precision.Act
-	whole := make([]byte, rows*want*as.Size())
+// writeMatrices writes an adapter's A and B as a type, from an offset in bytes on.
+func (e *Engine) writeMatrices(memory vk.Buffer, offset uint64, a Adapter, places []placement, as weights.DType) error {
+	size := uint64(as.Size())
+	for i, m := range a.Modules {
+		p := places[i]
+		if err := firstError(
+			e.writeRows(memory, offset+p.a*size, m.A, as, m.A.Shape[1], p.rank),
+			e.writeRows(memory, offset+p.b*size, m.B, as, p.rank, m.B.Shape[0])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeRows writes a matrix with its rows padded to width numbers and its
+// height to rows, zeros in the padding.
+func (e *Engine) writeRows(memory vk.Buffer, offset uint64, t weights.Tensor, as weights.DType, width, rows int) error {
+	whole, have := make([]byte, rows*width*as.Size()), t.Shape[1]
 	from := have * t.DType.Size()
-	for i := range len(t.Data) / from {
-		row := whole[i*want*as.Size():][:have*as.Size()]
+	for i := range t.Shape[0] {
+		row := whole[i*width*as.Size():][:have*as.Size()]
 		weights.Convert(row, as, t.Data[i*from:(i+1)*from], t.DType)
 		if as == weights.F16 && overflows(row) {
 			return fmt.Errorf("tensor %s of %s holds values beyond float16's range (65504): use --dtype bf16 or f32", t.Name, t.File)
 		}
 	}
-	return e.device.Write(memory, offset, uint64(len(whole)), func(dst []byte, at uint64) error {
-		copy(dst, whole[at:])
-		return nil
-	})
+	return e.writeBytes(memory, offset, whole)
 }
 
 // writeGain computes DoRA's gain from the magnitudes and the base's weights.
@@ -134,13 +151,13 @@ func (e *Engine) writeGain(memory vk.Buffer, m AdapterModule, p placement) error
 	if err := writeTensor(e.device.Device, memory, p.magnitude, *m.Magnitude, weights.F32, func(int) {}); err != nil {
 		return err
 	}
-	out, in := m.Module.Dims(e.model.config)
+	out, in := m.Module.Dims(e.checkpointConfig)
 	size := uint64(e.precision.Act.Size())
 	rec := e.device.NewRecorder(false)
 	err := e.kernels.Dora(rec, Dora{
 		W:         e.model.layers[m.Layer].weight(m.Module),
-		A:         memory.Span(p.a, uint64(p.rank*in)*size),
-		B:         memory.Span(p.b, uint64(out*p.rank)*size),
+		A:         memory.Span(p.a*size, uint64(p.rank*in)*size),
+		B:         memory.Span(p.b*size, uint64(out*p.rank)*size),
 		Magnitude: memory.Span(p.magnitude, uint64(4*out)), Gain: memory.Span(p.gain, uint64(4*out)),
 		Scale: float32(m.Scale), Out: out, In: in, Rank: p.rank,
 	})
@@ -169,7 +186,14 @@ func (e *Engine) Detach(slot int) error {
 		return fmt.Errorf("BUG: detach slot %d, which is free", slot)
 	}
 	e.slots.clear(slot)
-	e.device.Free(e.residents[slot].memory)
+	e.residents[slot].free(e.device.Device)
 	e.residents[slot] = nil
 	return e.slots.write(e.device.Device)
+}
+
+func (r *resident) free(device *vk.Device) {
+	device.Free(r.memory)
+	if r.trainee != nil {
+		device.Free(r.trainee.memory)
+	}
 }

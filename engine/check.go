@@ -9,7 +9,7 @@ import (
 // check validates a step before anything of it reaches the device, where an
 // index out of range is not caught.
 func (e *Engine) check(step *batch.Step) error {
-	if rows := step.Rows(); rows == 0 || rows > e.config.MaxRows {
+	if rows := step.Rows(); rows == 0 && len(step.Updates) == 0 || rows > e.config.MaxRows {
 		return fmt.Errorf("step of %d rows, but it takes 1 to %d", rows, e.config.MaxRows)
 	}
 	for i := range step.Spans {
@@ -17,7 +17,7 @@ func (e *Engine) check(step *batch.Step) error {
 			return fmt.Errorf("span %d: %w", i, err)
 		}
 	}
-	return nil
+	return firstError(e.checkTraining(step.Spans), e.checkUpdates(step.Updates))
 }
 
 // Check refuses a span that Run would refuse, whatever the rest of its step is.
@@ -26,8 +26,8 @@ func (e *Engine) Check(s *batch.Span) error {
 	switch {
 	case len(s.Tokens) == 0:
 		return fmt.Errorf("no tokens")
-	case s.Kind == batch.Train:
-		return fmt.Errorf("training rows are not supported")
+	case s.Kind == batch.Train && (len(s.Tokens) < 2 || s.Position != 0):
+		return fmt.Errorf("training takes whole sequences of at least two tokens, not %d from position %d on", len(s.Tokens), s.Position)
 	case s.Position < 0 || end > e.config.Context:
 		return fmt.Errorf("positions %d to %d, but the context is %d", s.Position, end-1, e.config.Context)
 	case s.Slot != batch.Base && (s.Slot < 0 || s.Slot >= len(e.residents) || e.residents[s.Slot] == nil):

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"loquetier/engine/batch"
 	"loquetier/engine/vk"
@@ -17,10 +18,12 @@ type Config struct {
 	DType       string // compute type: auto, f32, f16, bf16
 	Family      string // kernel family; "" by the device's abilities
 	Context     int    // longest sequence; 0: what the model was made for
-	MaxRows     int    // most rows of a step; 0: 256 on software devices, else 2048
+	MaxRows     int    // most rows of a step; 0: 256 on software devices, else 2048, and TrainRows
 	CacheBlocks int    // blocks of the KV cache; 0: eight sequences of the whole context, at most 2048 blocks
 	Slots       int    // adapter slots; 0: 32
-	Profile     bool   // stamp every kernel call
+	TrainRows   int    // most training rows among them; 0: no training
+	Recompute   Recompute
+	Profile     bool // stamp every kernel call
 
 	// Progress is told how many of the checkpoint's bytes are loaded; may be nil.
 	Progress func(done, total int64)
@@ -35,7 +38,9 @@ func (c *Config) setDefaults(device *Device, model weights.Config) {
 		if device.Info.Type == vk.CPU {
 			c.MaxRows = 256
 		}
+		c.MaxRows += c.TrainRows
 	}
+	c.TrainRows = min(c.TrainRows, c.MaxRows)
 	if c.CacheBlocks == 0 {
 		c.CacheBlocks = min(8*ceil(c.Context, batch.BlockSize), 2048)
 	}
@@ -56,6 +61,7 @@ type Engine struct {
 	slots            *slotTable
 	residents        []*resident
 	arena            arena
+	tape             tape
 	tables           tables
 	caches           []Cache
 	cacheBuffers     []vk.Buffer
@@ -68,6 +74,22 @@ type Engine struct {
 // anything is loaded, with the numbers. The device must outlive the engine; the
 // checkpoint may be closed afterwards.
 func New(device *Device, checkpoint *weights.Checkpoint, config Config) (*Engine, error) {
+	e, err := prepare(device, checkpoint, config)
+	if err != nil {
+		return nil, err
+	}
+	plan := e.memory(checkpoint)
+	if err := e.fits(plan); err != nil {
+		return nil, err
+	}
+	if err := e.load(checkpoint, plan); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// prepare makes an engine that has nothing on the device yet.
+func prepare(device *Device, checkpoint *weights.Checkpoint, config Config) (*Engine, error) {
 	c := checkpoint.Config
 	if err := checkModel(c); err != nil {
 		return nil, err
@@ -92,16 +114,10 @@ func New(device *Device, checkpoint *weights.Checkpoint, config Config) (*Engine
 	if config.Profile {
 		e.profile = newProfile()
 	}
-	if err := e.fits(checkpoint); err != nil {
-		return nil, err
-	}
-	if err := e.load(checkpoint); err != nil {
-		return nil, errors.Join(err, e.Close())
-	}
 	return e, nil
 }
 
-func (e *Engine) load(checkpoint *weights.Checkpoint) (err error) {
+func (e *Engine) load(checkpoint *weights.Checkpoint, plan Memory) (err error) {
 	if e.slots, err = newSlotTable(e.device.Device, e.checkpointConfig.Layers, e.config.Slots); err != nil {
 		return err
 	}
@@ -109,7 +125,7 @@ func (e *Engine) load(checkpoint *weights.Checkpoint) (err error) {
 	if e.model, err = l.load(e.config.Context); err != nil {
 		return err
 	}
-	return firstError(e.allocArena(), e.allocCache())
+	return firstError(e.allocArena(), e.allocTape(plan), e.allocCache())
 }
 
 // storedType is the type that holds every matrix of a checkpoint without loss.
@@ -146,7 +162,7 @@ func (e *Engine) Close() error {
 	d := e.device.Device
 	for _, r := range e.residents {
 		if r != nil {
-			d.Free(r.memory)
+			r.free(d)
 		}
 	}
 	if e.model != nil {
@@ -155,7 +171,7 @@ func (e *Engine) Close() error {
 	if e.slots != nil {
 		d.Free(e.slots.buffer)
 	}
-	for _, b := range append(e.arena.all(), e.cacheBuffers...) {
+	for _, b := range slices.Concat(e.arena.all(), e.tape.all(), e.cacheBuffers) {
 		d.Free(b)
 	}
 	e.tables.free(d)
@@ -167,6 +183,9 @@ func (e *Engine) Context() int { return e.config.Context }
 
 // MaxRows is the most rows of a step.
 func (e *Engine) MaxRows() int { return e.config.MaxRows }
+
+// TrainRows is the most training rows of a step; 0 without training.
+func (e *Engine) TrainRows() int { return e.config.TrainRows }
 
 // CacheBlocks is the number of blocks of the KV cache.
 func (e *Engine) CacheBlocks() int { return e.config.CacheBlocks }

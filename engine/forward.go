@@ -2,6 +2,14 @@ package engine
 
 import "loquetier/engine/vk"
 
+// pass is one walk through layers: over which rows, and where results go.
+type pass struct {
+	*layout
+	x      vk.Buffer    // the residual stream, [rows, hidden] float32
+	acts   *activations // of the layer
+	record bool         // leave what only the backward pass needs
+}
+
 // forward records the base model over all rows of a step at once: at most ten
 // dispatches a layer, eight where no row has an adapter.
 func (e *Engine) forward(rec *vk.Recorder, l *layout) error {
@@ -11,9 +19,30 @@ func (e *Engine) forward(rec *vk.Recorder, l *layout) error {
 		Rows: l.rows, Width: c.HiddenSize, Vocab: c.VocabSize,
 	})
 	for i := 0; err == nil && i < c.Layers; i++ {
-		err = firstError(e.attention(rec, l, i), e.mlp(rec, l, i))
+		err = e.layer(rec, l, i)
 	}
 	return err
+}
+
+// layer records one layer. Of training rows it leaves the layer's input, and
+// all of its activations where they are not to be recomputed.
+func (e *Engine) layer(rec *vk.Recorder, l *layout, i int) error {
+	p := pass{layout: l, x: e.arena.x, acts: e.activationsOf(i), record: l.train != nil && !e.tape.recomputed(i)}
+	if l.train != nil {
+		e.copyRows(rec, e.tape.inputs[i], p.x, l.train.layout.rows)
+	}
+	if err := e.attention(rec, p, i); err != nil {
+		return err
+	}
+	if p.record {
+		e.copyRows(rec, e.tape.middle(i), p.x, l.train.layout.rows)
+	}
+	return firstError(e.gated(rec, p, i), e.down(rec, p, i))
+}
+
+// copyRows copies the first rows of a residual stream.
+func (e *Engine) copyRows(rec *vk.Recorder, dst, src vk.Buffer, rows int) {
+	rec.Copy(dst, 0, src, 0, uint64(4*rows*e.checkpointConfig.HiddenSize))
 }
 
 // rows is the part of an activation buffer that a step uses.
@@ -22,104 +51,132 @@ func (e *Engine) rows(buf vk.Buffer, rows, width, size int) vk.Range {
 }
 
 // attention is x += o(attention(rope(qkv(norm(x))))).
-func (e *Engine) attention(rec *vk.Recorder, l *layout, i int) error {
-	c, a, layer := e.checkpointConfig, &e.arena, &e.model.layers[i]
+func (e *Engine) attention(rec *vk.Recorder, p pass, i int) error {
+	c, a, layer := e.checkpointConfig, p.acts, &e.model.layers[i]
 	act, q := e.precision.Act.Size(), c.Heads*c.HeadDim
-	qkv := layer.products[groupQKV]
-	x, att := e.rows(a.x, l.rows, c.HiddenSize, 4), e.rows(a.att, l.rows, q, act)
-	heads := Heads{Query: c.Heads, Key: c.KVHeads, Size: c.HeadDim}
-	columns, turned := e.rows(a.qkv, l.rows, qkv.Width(Plain), 4), e.rows(a.q, l.rows, q, 4)
+	qkv, o := layer.products[groupQKV], layer.products[groupO]
+	att := e.rows(a.att, p.rows, q, act)
+	columns, turned := e.rows(a.qkv, p.rows, qkv.Width(Plain), 4), e.rows(a.q, p.rows, q, 4)
+	attend := Attention{
+		Heads: e.heads(), Cache: e.caches[i], Q: turned, Y: att, Tables: e.at(p.blockTables), Window: layer.window, Rows: p.rows,
+	}
 	return firstError(
-		e.norm(rec, l, layer.attentionNorm, qkv),
-		e.linear(rec, l, qkv, e.rows(a.h, l.rows, c.HiddenSize, act), columns, Plain),
+		e.norm(rec, p, layer.attentionNorm, a.h1, qkv, a.v[groupQKV]),
+		e.linear(rec, p, Linear{Product: qkv, X: e.rows(a.h1, p.rows, c.HiddenSize, act), Y: columns}, a.v[groupQKV]),
 		e.kernels.Rope(rec, Rope{
-			Heads: heads, Cache: e.caches[i], QKV: columns, Q: turned, Turns: e.model.turns.All(),
-			Positions: e.at(l.positions), Cells: e.at(l.cells), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
-			Eps: float32(c.NormEps), Rows: l.rows, Context: e.config.Context,
+			Heads: e.heads(), Cache: e.caches[i], QKV: columns, Q: turned, Turns: e.model.turns.All(),
+			Positions: e.at(p.positions), Cells: e.at(p.cells), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
+			Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context,
 		}),
-		e.attend(rec, l, Attention{
-			Heads: heads, Cache: e.caches[i], Q: turned, Y: att, Tables: e.at(l.blockTables), Window: layer.window, Rows: l.rows,
-		}),
-		e.shrink(rec, l, layer.products[groupO], att),
-		e.linear(rec, l, layer.products[groupO], att, x, Add),
+		e.attend(rec, p, attend),
+		e.shrink(rec, p, o, att, a.v[groupO]),
+		e.linear(rec, p, Linear{Product: o, X: att, Y: e.rows(p.x, p.rows, c.HiddenSize, 4), Epilogue: Add}, a.v[groupO]),
 	)
 }
 
-// mlp is x += down(silu(gate(h)) * up(h)) with h = norm(x).
-func (e *Engine) mlp(rec *vk.Recorder, l *layout, i int) error {
-	c, a, layer := e.checkpointConfig, &e.arena, &e.model.layers[i]
-	act := e.precision.Act.Size()
-	ff := e.rows(a.ff, l.rows, c.IntermediateSize, act)
+// heads is the shape of attention.
+func (e *Engine) heads() Heads {
+	c := e.checkpointConfig
+	return Heads{Query: c.Heads, Key: c.KVHeads, Size: c.HeadDim}
+}
+
+// gated is ff = silu(gate(h)) * up(h) with h = norm(x), and what down's
+// adapters shrink of it.
+func (e *Engine) gated(rec *vk.Recorder, p pass, i int) error {
+	c, a, layer := e.checkpointConfig, p.acts, &e.model.layers[i]
+	act, gateUp := e.precision.Act.Size(), layer.products[groupGateUp]
+	ff := e.rows(a.ff, p.rows, c.IntermediateSize, act)
+	product := Linear{Product: gateUp, X: e.rows(a.h2, p.rows, c.HiddenSize, act), Y: ff, Epilogue: SiLU}
+	if p.record {
+		product.Epilogue, product.Keep = SiLUKeep, e.rows(a.gateUp, p.rows, 2*c.IntermediateSize, 4)
+	}
 	return firstError(
-		e.norm(rec, l, layer.mlpNorm, layer.products[groupGateUp]),
-		e.linear(rec, l, layer.products[groupGateUp], e.rows(a.h, l.rows, c.HiddenSize, act), ff, SiLU),
-		e.shrink(rec, l, layer.products[groupDown], ff),
-		e.linear(rec, l, layer.products[groupDown], ff, e.rows(a.x, l.rows, c.HiddenSize, 4), Add),
+		e.norm(rec, p, layer.mlpNorm, a.h2, gateUp, a.v[groupGateUp]),
+		e.linear(rec, p, product, a.v[groupGateUp]),
+		e.shrink(rec, p, layer.products[groupDown], ff, a.v[groupDown]),
 	)
+}
+
+// down is x += down(ff).
+func (e *Engine) down(rec *vk.Recorder, p pass, i int) error {
+	c := e.checkpointConfig
+	return e.linear(rec, p, Linear{
+		Product: e.model.layers[i].products[groupDown], X: e.rows(p.acts.ff, p.rows, c.IntermediateSize, e.precision.Act.Size()),
+		Y: e.rows(p.x, p.rows, c.HiddenSize, 4), Epilogue: Add,
+	}, p.acts.v[groupDown])
 }
 
 // attend runs the kernels for single queries and for runs; they touch
 // different rows, so neither waits for the other.
-func (e *Engine) attend(rec *vk.Recorder, l *layout, a Attention) error {
-	if l.prefill.count > 0 {
-		if err := e.kernels.AttentionPrefill(rec, AttentionPrefill{
-			Attention: a, Tiles: e.at(l.prefill.list), Count: l.prefill.count, Longest: l.prefill.longest, Span: l.prefill.span,
-		}); err != nil {
+func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention) error {
+	if p.prefill.count > 0 {
+		runs := AttentionPrefill{
+			Attention: a, Tiles: e.at(p.prefill.list), Count: p.prefill.count, Longest: p.prefill.longest, Span: p.prefill.span,
+		}
+		if p.record {
+			runs.Stats = e.rows(p.acts.stats, p.rows, a.Query, 4)
+		}
+		if err := e.kernels.AttentionPrefill(rec, runs); err != nil {
 			return err
 		}
 	}
-	if l.decode.count == 0 {
+	if p.decode.count == 0 {
 		return nil
 	}
-	splits := e.kernels.DecodeSplits(l.decode.count, a.Key, l.decode.longest)
-	if err := e.grow(&e.arena.scratch, vk.Local, DecodeScratch(a.Heads, l.decode.count, splits)); err != nil {
+	splits := e.kernels.DecodeSplits(p.decode.count, a.Key, p.decode.longest)
+	if err := e.grow(&e.arena.scratch, vk.Local, DecodeScratch(a.Heads, p.decode.count, splits)); err != nil {
 		return err
 	}
 	return e.kernels.AttentionDecode(rec, AttentionDecode{
-		Attention: a, Tiles: e.at(l.decode.list), Count: l.decode.count, Longest: l.decode.longest, Splits: splits,
+		Attention: a, Tiles: e.at(p.decode.list), Count: p.decode.count, Longest: p.decode.longest, Splits: splits,
 		Scratch: e.arena.scratch.All(), Counts: e.arena.counts.All(),
 	})
 }
 
 // norm norms the residual stream into h, and shrinks h for the product's
-// adapters in the same dispatch.
-func (e *Engine) norm(rec *vk.Recorder, l *layout, g vk.Buffer, p Product) error {
+// adapters into v in the same dispatch.
+func (e *Engine) norm(rec *vk.Recorder, p pass, g, h vk.Buffer, product Product, v vk.Buffer) error {
 	c := e.checkpointConfig
 	n := Norm{
-		X: e.rows(e.arena.x, l.rows, c.HiddenSize, 4), G: g.All(), Y: e.rows(e.arena.h, l.rows, c.HiddenSize, e.precision.Act.Size()),
-		Eps: float32(c.NormEps), Rows: l.rows, Width: c.HiddenSize,
+		X: e.rows(p.x, p.rows, c.HiddenSize, 4), G: g.All(), Y: e.rows(h, p.rows, c.HiddenSize, e.precision.Act.Size()),
+		Eps: float32(c.NormEps), Rows: p.rows, Width: c.HiddenSize,
 	}
-	if l.adapters {
-		s := e.shrinkOf(l, p)
+	if p.adapters {
+		s := e.shrinkOf(p, product, v)
 		n.Shrink = &s
 	}
 	return e.kernels.Norm(rec, n)
 }
 
-func (e *Engine) shrink(rec *vk.Recorder, l *layout, p Product, x vk.Range) error {
-	if !l.adapters {
+func (e *Engine) shrink(rec *vk.Recorder, p pass, product Product, x vk.Range, v vk.Buffer) error {
+	if !p.adapters {
 		return nil
 	}
-	s := e.shrinkOf(l, p)
+	s := e.shrinkOf(p, product, v)
 	s.X = x
 	return e.kernels.Shrink(rec, s)
 }
 
-func (e *Engine) shrinkOf(l *layout, p Product) Shrink {
+func (e *Engine) shrinkOf(p pass, product Product, v vk.Buffer) Shrink {
 	return Shrink{
-		Product: p, Tiles: Tiles{List: e.at(l.tiles), Count: l.tileCount, Rows: l.tileRows},
-		V: e.rows(e.arena.v, l.rows, len(p.Outs)*l.maxRank, 4), Reads: []vk.Range{e.slots.buffer.All()},
-		Rows: l.rows, Stride: l.maxRank, MaxRank: l.maxRank,
+		Product: product, Tiles: p.shrinkTiles(e), V: e.rows(v, p.rows, len(product.Outs)*p.maxRank, 4), Reads: []vk.Range{e.slots.buffer.All()},
+		Rows: p.rows, Stride: p.maxRank, MaxRank: p.maxRank,
 	}
 }
 
-func (e *Engine) linear(rec *vk.Recorder, l *layout, p Product, x, y vk.Range, epilogue Epilogue) error {
-	call := Linear{Product: p, X: x, Y: y, Rows: l.rows, Epilogue: epilogue}
-	if l.adapters {
-		call.LoRA = LoRA{
-			V: e.rows(e.arena.v, l.rows, len(p.Outs)*l.maxRank, 4), Slots: e.at(l.slots), Stride: l.maxRank, Gains: l.gains, Run: l.run,
-			Reads: []vk.Range{e.slots.buffer.All()},
-		}
+// linear records a product with the adapters' share, which is in v.
+func (e *Engine) linear(rec *vk.Recorder, p pass, l Linear, v vk.Buffer) error {
+	l.Rows, l.LoRA = p.rows, e.loraOf(p.layout, l.Product, v)
+	return e.kernels.Linear(rec, l)
+}
+
+// loraOf is the adapters' side of a product; none where no row has one.
+func (e *Engine) loraOf(l *layout, p Product, v vk.Buffer) LoRA {
+	if !l.adapters {
+		return LoRA{}
 	}
-	return e.kernels.Linear(rec, call)
+	return LoRA{
+		V: e.rows(v, l.rows, len(p.Outs)*l.maxRank, 4), Slots: e.at(l.slots), Stride: l.maxRank, Gains: l.gains, Run: l.run,
+		Reads: []vk.Range{e.slots.buffer.All()},
+	}
 }

@@ -31,9 +31,11 @@ func NewKernels(device *vk.Device, tuning shaders.Tuning, weight, act weights.DT
 	if act != weights.F32 && act != weight {
 		return nil, fmt.Errorf("no kernels for %s weights with %s activations", weight, act)
 	}
-	if tuning.PrefillLanes > 1 && !device.Info.SubgroupShuffle {
-		tuning.PrefillLanes = 1
+	if !device.Info.SubgroupShuffle {
+		tuning.PrefillLanes, tuning.GradLanes = 1, 1
 	}
+	// A subgroup is as small as four lanes on some software devices.
+	tuning.GradLanes = min(tuning.GradLanes, uint32(device.Info.SubgroupSize))
 	return &Kernels{Tuning: tuning, Weight: weight, Act: act, device: device, names: namesFor(weight, act), pipes: map[pipelineKey]*vk.Pipeline{}}, nil
 }
 

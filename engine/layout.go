@@ -20,6 +20,8 @@ type layout struct {
 	lists, params, edits            entry // of the wants
 	stride                          int   // of the wants' results
 	keeps                           int   // wants that ask for their logits
+
+	train *training // nil without training rows
 }
 
 // runs are the queries of one attention kernel.
@@ -51,8 +53,9 @@ func (e *Engine) arrange(step *batch.Step) layout {
 		s := &step.Spans[i]
 		l.addRuns(&t, s)
 		e.addRows(&l, &t, s)
-		for j := range s.Wants {
-			l.wants = append(l.wants, want{i, j, l.rows + s.Wants[j].Row, &s.Wants[j]})
+		l.addWants(i, s)
+		if s.Kind == batch.Train {
+			l.addSequence(s)
 		}
 		l.rows += len(s.Tokens)
 	}
@@ -66,7 +69,25 @@ func (e *Engine) arrange(step *batch.Step) layout {
 		l.tiles, l.tileCount = add(&e.tables, tiles), len(tiles)/3
 	}
 	e.arrangeWants(&l)
+	e.arrangeTraining(&l, t.slots)
 	return l
+}
+
+// shrinkTiles are the tiles of the rows' adapters.
+func (l *layout) shrinkTiles(e *Engine) Tiles {
+	return Tiles{List: e.at(l.tiles), Count: l.tileCount, Rows: l.tileRows}
+}
+
+// addWants lists the rows whose logits are wanted: of training rows apart.
+func (l *layout) addWants(span int, s *batch.Span) {
+	for j := range s.Wants {
+		w := want{span, j, l.rows + s.Wants[j].Row, &s.Wants[j]}
+		if s.Kind == batch.Train {
+			l.training().targets = append(l.training().targets, w)
+		} else {
+			l.wants = append(l.wants, w)
+		}
+	}
 }
 
 func (e *Engine) addRows(l *layout, t *rowTables, s *batch.Span) {

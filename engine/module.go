@@ -38,6 +38,11 @@ func (g group) members() []Module {
 	return [...][]Module{{QProj, KProj, VProj}, {OProj}, {GateProj, UpProj}, {DownProj}}[g]
 }
 
+// group is the group that the module is a member of.
+func (m Module) group() group {
+	return [...]group{groupQKV, groupQKV, groupQKV, groupO, groupGateUp, groupGateUp, groupDown}[m]
+}
+
 // Path is the module's name inside a layer, as Hugging Face writes it.
 func (m Module) Path() string {
 	return [...]string{

@@ -38,13 +38,18 @@ type AttentionPrefill struct {
 	Count   int
 	Longest int // most queries of a tile
 	Span    int // keys of the longest tile's last query, for the profile
+
+	// Stats is [Rows, Query] float32: the natural log of the softmax's
+	// denominator, the sum of exp(q.k / sqrt(Size)), which the backward pass
+	// recomputes probabilities from. Null: not wanted.
+	Stats vk.Range
 }
 
 type prefillPush struct {
-	q, keys, values, y, tiles, tables uint64
-	heads, kvHeads                    uint32
-	scale                             float32
-	window                            uint32
+	q, keys, values, y, tiles, tables, stats uint64
+	heads, kvHeads                           uint32
+	scale                                    float32
+	window                                   uint32
 }
 
 const _ = vk.MaxPush - unsafe.Sizeof(prefillPush{})
@@ -52,39 +57,42 @@ const _ = vk.MaxPush - unsafe.Sizeof(prefillPush{})
 // AttentionPrefill records the op.
 func (k *Kernels) AttentionPrefill(rec *vk.Recorder, a AttentionPrefill) error {
 	const op = "attention_prefill"
-	if err := firstError(positive(op, a.Count, a.Longest), k.checkAttention(op, a.Attention, field{"Tiles", a.Tiles, 16 * a.Count})); err != nil {
+	fields := []field{{"Tiles", a.Tiles, 16 * a.Count}}
+	if a.Stats.Size > 0 {
+		fields = append(fields, field{"Stats", a.Stats, 4 * a.Rows * a.Query})
+	}
+	if err := firstError(positive(op, a.Count, a.Longest), k.checkAttention(op, a.Attention, fields...)); err != nil {
 		return err
 	}
-	wg, lanes := k.Tuning.PrefillWorkgroup, k.prefillLanes(a.Size)
+	wg, lanes := k.Tuning.PrefillWorkgroup, headLanes(k.Tuning.PrefillLanes, a.Size)
 	name := k.names.prefill
 	if lanes > 1 {
 		name = k.names.prefillSplit
 	}
-	p, err := k.pipeline(name, wg, uint32(a.Size), lanes)
+	p, err := k.pipeline(name, wg, uint32(a.Size), lanes, bit(a.Stats.Size > 0))
 	if err != nil {
 		return err
 	}
 	push := prefillPush{
 		q: a.Q.Address, keys: a.Cache.Keys.Address, values: a.Values.Address, y: a.Y.Address,
-		tiles: a.Tiles.Address, tables: a.Tables.Address,
+		tiles: a.Tiles.Address, tables: a.Tables.Address, stats: a.Stats.Address,
 		heads: uint32(a.Query), kvHeads: uint32(a.Key), scale: a.scale(), window: uint32(a.Window),
 	}
 	queries := int(wg / lanes)
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push),
 		Groups: [3]uint32{uint32(a.Count), uint32(a.Query), uint32(ceil(a.Longest, queries))},
-		Reads:  []vk.Range{a.Q, a.Cache.Keys, a.Values, a.Tiles, a.Tables}, Writes: []vk.Range{a.Y},
+		Reads:  []vk.Range{a.Q, a.Cache.Keys, a.Values, a.Tiles, a.Tables}, Writes: present(a.Y, a.Stats),
 		Work: vk.Work{Flops: 2 * float64(a.Rows) * float64(a.Query*a.Size) * float64(a.Span)},
 	})
 	return nil
 }
 
-// prefillLanes is how many lanes share a query: the tuning's wish, as far as
-// the head's vec4s divide.
-func (k *Kernels) prefillLanes(head int) uint32 {
-	lanes := k.Tuning.PrefillLanes
-	for lanes > 1 && head/4%int(lanes) != 0 {
-		lanes /= 2
+// headLanes is how many lanes share a head: the tuning's wish, as far as the
+// head's vec4s divide.
+func headLanes(wish uint32, head int) uint32 {
+	for wish > 1 && head/4%int(wish) != 0 {
+		wish /= 2
 	}
-	return lanes
+	return wish
 }

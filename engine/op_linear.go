@@ -13,10 +13,14 @@ type Epilogue uint32
 
 // Epilogues, numbered as in linear.comp.
 const (
-	Plain Epilogue = iota // Y = sums, float32
-	Add                   // Y += sums, float32: the residual stream
-	SiLU                  // Y = silu(part 0) * part 1, in the activation type
+	Plain    Epilogue = iota // Y = sums, float32
+	Add                      // Y += sums, float32: the residual stream
+	SiLU                     // Y = silu(part 0) * part 1, in the activation type
+	SiLUKeep                 // the same, and the parts themselves go to Keep
 )
+
+// gated tells whether the epilogue multiplies two parts.
+func (e Epilogue) gated() bool { return e == SiLU || e == SiLUKeep }
 
 // Product is the fixed side of a linear product: up to three modules that
 // share their input. It mirrors Part in smlm.glsl.
@@ -35,7 +39,7 @@ const partBytes = 32
 
 // Width is the number of columns of Y for an epilogue.
 func (p Product) Width(e Epilogue) int {
-	if e == SiLU {
+	if e.gated() {
 		return p.Outs[0]
 	}
 	n := 0
@@ -61,6 +65,7 @@ type Linear struct {
 	LoRA
 	X        vk.Range // [Rows, In] in the activation type
 	Y        vk.Range // [Rows, Width]
+	Keep     vk.Range // [Rows, 2 * Width] float32: with SiLUKeep
 	Rows     int
 	Epilogue Epilogue
 	Tile     *shaders.Tile // nil: chosen by the tuning
@@ -69,7 +74,8 @@ type Linear struct {
 type linearPush struct {
 	x, parts, v, slots, y            uint64
 	rows, k, count, yStride, vStride uint32
-	gains                            uint32
+	gains, _                         uint32
+	keep                             uint64
 }
 
 const _ = vk.MaxPush - unsafe.Sizeof(linearPush{})
@@ -92,6 +98,7 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	push := linearPush{
 		x: l.X.Address, parts: l.Table.Address, v: l.V.Address, slots: l.Slots.Address, y: l.Y.Address,
 		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), yStride: uint32(width), vStride: uint32(l.Stride), gains: bit(l.Gains),
+		keep: l.Keep.Address,
 	}
 	reads := append(present(l.X, l.Table, l.V, l.Slots), l.LoRA.Reads...)
 	if l.Epilogue == Add {
@@ -99,7 +106,7 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	}
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push), Groups: l.groups(tile),
-		Reads: reads, Writes: []vk.Range{l.Y}, Work: k.linearWork(l),
+		Reads: reads, Writes: present(l.Y, l.Keep), Work: k.linearWork(l),
 	})
 	return nil
 }
@@ -108,7 +115,7 @@ func (k *Kernels) checkLinear(l Linear) error {
 	if len(l.Outs) == 0 || len(l.Outs) > maxParts || len(l.Weights) != len(l.Outs) {
 		return fmt.Errorf("BUG: linear: %d parts with %d weights", len(l.Outs), len(l.Weights))
 	}
-	if l.Epilogue == SiLU && (len(l.Outs) != 2 || l.Outs[0] != l.Outs[1] || l.Outs[0]%4 != 0) {
+	if l.Epilogue.gated() && (len(l.Outs) != 2 || l.Outs[0] != l.Outs[1] || l.Outs[0]%4 != 0) {
 		return fmt.Errorf("BUG: linear: SiLU over outputs %v", l.Outs)
 	}
 	if err := firstError(quads("linear", l.In), positive("linear", l.Rows), positive("linear", l.Outs...)); err != nil {
@@ -120,13 +127,18 @@ func (k *Kernels) checkLinear(l Linear) error {
 		}
 	}
 	size := 4
-	if l.Epilogue == SiLU {
+	if l.Epilogue.gated() {
 		size = k.Act.Size()
 	}
 	fields := []field{
 		{"X", l.X, l.Rows * l.In * k.Act.Size()},
 		{"Table", l.Table, len(l.Outs) * partBytes},
 		{"Y", l.Y, l.Rows * l.Width(l.Epilogue) * size},
+	}
+	if l.Epilogue == SiLUKeep {
+		fields = append(fields, field{"Keep", l.Keep, 8 * l.Rows * l.Outs[0]})
+	} else if l.Keep.Size > 0 {
+		return fmt.Errorf("BUG: linear: epilogue %d keeps nothing", l.Epilogue)
 	}
 	if l.Slots.Size > 0 {
 		if err := quads("linear", l.Stride); err != nil {
@@ -152,7 +164,7 @@ func (l LoRA) mixture(t shaders.Tile) uint32 {
 // groups covers Y; a workgroup lies in one part, with SiLU in both.
 func (l Linear) groups(t shaders.Tile) [3]uint32 {
 	span, outs := int(t.Columns), l.Outs
-	if l.Epilogue == SiLU {
+	if l.Epilogue.gated() {
 		span, outs = span/2, outs[:1]
 	}
 	if !t.SplitK {

@@ -7,40 +7,105 @@ import (
 	"loquetier/engine/weights"
 )
 
-// Memory is what an engine takes of the device, by part, in bytes.
+// Memory is what an engine takes of the device, by part, in bytes; adapters
+// apart.
 type Memory struct {
 	Weights, Cache, Activations int64
+
+	// With training rows.
+	Inputs int64 // of every layer: what the backward pass starts from
+	Kept   int64 // activations of layers that are not recomputed
+	Work   int64 // gradients of activations, of one layer at a time
+
+	KeptLayers int // whose activations are not recomputed, the last layer apart
+	KeptEach   int64
 }
 
 // Total is the sum of the parts.
-func (m Memory) Total() int64 { return m.Weights + m.Cache + m.Activations }
+func (m Memory) Total() int64 {
+	return m.Weights + m.Cache + m.Activations + m.Inputs + m.Kept + m.Work
+}
 
-// Memory tells what the engine's configuration takes of the device, adapters apart.
-func (e *Engine) Memory(checkpoint *weights.Checkpoint) Memory {
-	m := Memory{Cache: e.cacheBytes()}
+// Plan tells what an engine would take of a device, without loading anything.
+func Plan(device *Device, checkpoint *weights.Checkpoint, config Config) (Memory, error) {
+	e, err := prepare(device, checkpoint, config)
+	if err != nil {
+		return Memory{}, err
+	}
+	return e.memory(checkpoint), nil
+}
+
+// memory sums what will be allocated, and decides how many layers' activations
+// are kept.
+func (e *Engine) memory(checkpoint *weights.Checkpoint) Memory {
+	m := Memory{Weights: e.weightBytes(checkpoint), Cache: e.cacheBytes(), Activations: total(e.arenaSizes())}
+	if e.config.TrainRows == 0 {
+		return m
+	}
+	m.Inputs, m.Work = total(e.inputSizes()), total(e.workSizes())
+	last := total(e.keptSizes(0))
+	m.KeptEach = total(e.keptSizes(1)) - last
+	m.KeptLayers = e.keep(m.Total()+last, m.KeptEach)
+	m.Kept = last + int64(m.KeptLayers)*m.KeptEach
+	return m
+}
+
+// keep is the number of layers to keep activations of, where the rest takes
+// base bytes and each layer its own. A tenth of the free memory stays free for
+// adapters and what grows with them.
+func (e *Engine) keep(base, each int64) int {
+	most := e.checkpointConfig.Layers - 1
+	switch e.config.Recompute {
+	case RecomputeAlways:
+		return 0
+	case RecomputeNever:
+		return most
+	}
+	room := int64(e.device.Info.FreeMemory)/10*9 - base
+	return int(max(0, min(int64(most), room/each)))
+}
+
+func (e *Engine) weightBytes(checkpoint *weights.Checkpoint) int64 {
+	n := int64(4 * e.config.Context * e.checkpointConfig.HeadDim)
 	for _, name := range checkpoint.Names() {
 		t, _ := checkpoint.Tensor(name)
 		size := e.precision.Weight.Size()
 		if len(t.Shape) < 2 {
 			size = weights.F32.Size()
 		}
-		m.Weights += int64(len(t.Data) / t.DType.Size() * size)
+		n += int64(len(t.Data) / t.DType.Size() * size)
 	}
-	m.Weights += int64(4 * e.config.Context * e.checkpointConfig.HeadDim)
-	for _, b := range e.arenaSizes() {
-		m.Activations += int64(b.size)
+	return n
+}
+
+func total(list []sized) int64 {
+	n := int64(0)
+	for _, b := range list {
+		n += int64(b.size)
 	}
-	return m
+	return n
+}
+
+// TrainingBytes is what training an adapter takes of the device: itself, and
+// its gradient, moments and, where the compute type is not float32, master weights.
+func (e *Engine) TrainingBytes(a Adapter) int64 {
+	_, count, bytes := e.place(a)
+	t := trainee{apart: e.precision.Act != weights.F32}
+	return int64(bytes) + int64(4*count*t.arrays())
 }
 
 // fits refuses what the device has no room for.
-func (e *Engine) fits(checkpoint *weights.Checkpoint) error {
-	m, free := e.Memory(checkpoint), int64(e.device.Info.FreeMemory)
+func (e *Engine) fits(m Memory) error {
+	free := int64(e.device.Info.FreeMemory)
 	if m.Total() <= free {
 		return nil
 	}
-	return fmt.Errorf("%w: the model needs %s (weights %s, KV cache %s, activations %s), but %s has %s free: choose a smaller context, cache or dtype",
-		vk.ErrOutOfMemory, mib(m.Total()), mib(m.Weights), mib(m.Cache), mib(m.Activations), e.device.Info.Name, mib(free))
+	training := ""
+	if t := m.Inputs + m.Kept + m.Work; t > 0 {
+		training = ", training " + mib(t)
+	}
+	return fmt.Errorf("%w: the model needs %s (weights %s, KV cache %s, activations %s%s), but %s has %s free: choose a smaller context, cache or dtype",
+		vk.ErrOutOfMemory, mib(m.Total()), mib(m.Weights), mib(m.Cache), mib(m.Activations), training, e.device.Info.Name, mib(free))
 }
 
 func mib(bytes int64) string { return fmt.Sprintf("%d MiB", (bytes+1<<20-1)>>20) }

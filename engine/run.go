@@ -25,10 +25,10 @@ func (e *Engine) Run(step *batch.Step) (*batch.Result, error) {
 		return nil, err
 	}
 	start := time.Now()
-	l := e.arrange(step)
 	rec := e.recorder
 	rec.Reset()
-	if err := firstError(e.upload(rec), e.forward(rec, &l), e.sample(rec, &l)); err != nil {
+	l, err := e.record(rec, step)
+	if err != nil {
 		return nil, err
 	}
 	recorded := time.Now()
@@ -41,5 +41,21 @@ func (e *Engine) Run(step *batch.Step) (*batch.Result, error) {
 			return nil, err
 		}
 	}
-	return e.results(step, &l), nil
+	return e.results(step, l), nil
+}
+
+// record records a step: what it looks up, forward, backward, updates.
+func (e *Engine) record(rec *vk.Recorder, step *batch.Step) (*layout, error) {
+	l := e.arrange(step)
+	updates, err := e.arrangeUpdates(step.Updates)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.upload(rec); err != nil {
+		return nil, err
+	}
+	if l.rows > 0 {
+		err = firstError(e.forward(rec, &l), e.sample(rec, &l), e.backward(rec, &l))
+	}
+	return &l, firstError(err, e.optimize(rec, updates, step.Updates))
 }

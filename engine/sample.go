@@ -66,7 +66,7 @@ func (e *Engine) keepLogits(rec *vk.Recorder, wants []want, kept int) int {
 
 // results reads the picks back.
 func (e *Engine) results(step *batch.Step, l *layout) *batch.Result {
-	r := &batch.Result{Picks: make([][]batch.Pick, len(step.Spans))}
+	r := &batch.Result{Picks: make([][]batch.Pick, len(step.Spans)), Norms: e.readNorms(step.Updates)}
 	for i := range step.Spans {
 		r.Picks[i] = make([]batch.Pick, len(step.Spans[i].Wants))
 	}
@@ -78,6 +78,9 @@ func (e *Engine) results(step *batch.Step, l *layout) *batch.Result {
 			kept++
 		}
 		r.Picks[w.span][w.index] = p
+	}
+	if l.train != nil {
+		e.readLosses(l.train, r)
 	}
 	return r
 }

@@ -6,9 +6,14 @@ import (
 	"loquetier/engine/batch"
 )
 
-// commit hands a step's picks to their sequences and ends those that are done.
-func (s *Scheduler) commit(shares []share, result *batch.Result) {
+// commit hands a step's picks to their sequences and ends those that are
+// done, then hands the sources theirs.
+func (s *Scheduler) commit(shares []share, works []*work, result *batch.Result) {
 	for i, sh := range shares {
+		if sh.work != nil {
+			sh.work.picks[sh.index] = result.Picks[i]
+			continue
+		}
 		q := sh.sequence
 		q.computed += len(sh.span.Tokens)
 		for j, pick := range result.Picks[i] {
@@ -23,6 +28,17 @@ func (s *Scheduler) commit(shares []share, result *batch.Result) {
 			}
 		}
 		s.finishScores(q)
+	}
+	s.commitWork(works, result.Norms)
+}
+
+// commitWork gives a source's cache blocks back before the source goes on.
+func (s *Scheduler) commitWork(works []*work, norms []float64) {
+	for _, w := range works {
+		s.release(w)
+		n := len(w.updates)
+		w.source.Commit(w.picks, norms[:n])
+		norms = norms[n:]
 	}
 }
 

@@ -19,11 +19,13 @@ type Scheduler struct {
 	runner  Runner
 	blocks  *blocks
 	running []*sequence
+	turn    int // whose turn it is among the sources
 	wake    chan struct{}
 
 	mu      sync.Mutex // guards what follows
 	waiting []*sequence
 	between []func()
+	sources []Source
 	closed  bool
 }
 
@@ -109,7 +111,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		s.interlude()
 		s.cancel()
 		s.admit()
-		if len(s.running) == 0 {
+		if s.idle() {
 			select {
 			case <-s.wake:
 			case <-ctx.Done():
@@ -125,17 +127,32 @@ func (s *Scheduler) Run(ctx context.Context) error {
 
 // step runs once over what is running.
 func (s *Scheduler) step() error {
-	shares := s.plan()
+	shares, works := s.plan()
 	step := batch.Step{Spans: make([]batch.Span, len(shares))}
 	for i, sh := range shares {
 		step.Spans[i] = sh.span
+	}
+	for _, w := range works {
+		step.Updates = append(step.Updates, w.updates...)
+	}
+	if len(step.Spans)+len(step.Updates) == 0 {
+		s.failSources()
+		return nil
 	}
 	result, err := s.runner.Run(&step)
 	if err != nil {
 		return fmt.Errorf("run a step: %w", err)
 	}
-	s.commit(shares, result)
+	s.commit(shares, works, result)
 	return nil
+}
+
+// idle tells whether there is nothing to do: no request runs and no source is left.
+func (s *Scheduler) idle() bool {
+	s.dropSources()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.running) == 0 && len(s.sources) == 0
 }
 
 // admit moves waiting requests to running, in order, while the cache has
@@ -190,6 +207,12 @@ func (s *Scheduler) shutDown(err error) {
 		s.end(q, Event{Finish: Failed, Err: err})
 	}
 	s.waiting = nil
+	for _, source := range s.sources {
+		if !source.Done() {
+			source.Fail(err)
+		}
+	}
+	s.sources = nil
 	for _, f := range s.between { // they see closed and only report it
 		f()
 	}

@@ -7,34 +7,43 @@ import (
 	"loquetier/engine/batch"
 )
 
-// share is one sequence's part of a planned step.
+// share is one span of a planned step, and whose it is: a sequence's, or a
+// source's span number index.
 type share struct {
 	sequence *sequence
+	work     *work
+	index    int
 	span     batch.Span
 }
 
 // plan picks the rows of the next step: every running sequence's next token,
-// then prompts in order of arrival, in chunks, up to the runner's rows.
-func (s *Scheduler) plan() []share {
+// then prompts in order of arrival, in chunks, then training, up to the runner's rows.
+func (s *Scheduler) plan() ([]share, []*work) {
 	room := s.runner.MaxRows()
 	var shares []share
 	for _, q := range s.running {
 		if len(q.output) > 0 && room > 0 {
-			shares = append(shares, share{q, q.decode()})
+			shares = append(shares, share{sequence: q, span: q.decode()})
 			room--
 		}
 	}
 	for _, q := range s.running {
 		if len(q.output) == 0 && room > 0 {
 			n := min(room, len(q.Prompt)-q.computed)
-			shares = append(shares, share{q, q.prefill(n)})
+			shares = append(shares, share{sequence: q, span: q.prefill(n)})
 			room -= n
+		}
+	}
+	works := s.offers(room)
+	for _, w := range works {
+		for i, span := range w.spans {
+			shares = append(shares, share{work: w, index: i, span: span})
 		}
 	}
 	slices.SortStableFunc(shares, func(a, b share) int {
 		return cmp.Or(cmp.Compare(a.span.Kind, b.span.Kind), cmp.Compare(a.span.Slot, b.span.Slot))
 	})
-	return shares
+	return shares, works
 }
 
 func (q *sequence) decode() batch.Span {

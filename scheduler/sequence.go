@@ -19,6 +19,7 @@ type Runner interface {
 	Check(*batch.Span) error // refuses a span that Run would refuse
 	Context() int            // longest sequence
 	MaxRows() int            // most rows of a step
+	TrainRows() int          // most training rows among them
 	CacheBlocks() int        // blocks of the KV cache
 }
 

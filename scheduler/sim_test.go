@@ -164,6 +164,7 @@ func (m *sim) Check(s *batch.Span) error {
 
 func (m *sim) Context() int     { return m.context }
 func (m *sim) MaxRows() int     { return m.maxRows }
+func (m *sim) TrainRows() int   { return m.maxRows }
 func (m *sim) CacheBlocks() int { return m.cacheBlocks }
 
 func (m *sim) Run(step *batch.Step) (*batch.Result, error) {

@@ -16,6 +16,7 @@
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint HEAD = 32;
 layout(constant_id = 2) const uint LANES = 1;
+layout(constant_id = 3) const uint STATS = 0; // 1: the softmax's denominators are wanted
 const uint WG = gl_WorkGroupSize.x, BLOCK = 16, HELD = HEAD / 4 / LANES;
 const float MASKED = -1e30;
 
@@ -26,6 +27,7 @@ layout(push_constant) uniform Push {
     ACT y;          // [rows, heads * HEAD]
     Ints tiles;     // [.] of (first row, queries, position of the first, start in tables)
     Ints tables;    // block tables
+    Floats stats;   // [rows, heads]: log of the sum of exp(score); null without STATS
     uint heads, kv_heads;
     float scale;    // 1 / sqrt(HEAD)
     uint window;    // keys a query sees, itself included; 0: all before it
@@ -85,6 +87,7 @@ void main() {
         visit(cell, key, min(4, last + 1 - key), position, part);
     }
     if (mine >= count) return;
+    if (STATS == 1 && part == 0) stats.v[row * heads + head] = top + log(sum);
     for (uint i = 0; i < HELD; i++)
         store_act(y, (row * heads + head) * HEAD + (i * LANES + part) * 4, acc[i] / sum);
 }

@@ -37,17 +37,22 @@ var storages = []string{"f32", "f16", "bf16"}
 // Kernels is the table of everything that is compiled. The generator, the
 // loader and the tests walk it.
 func Kernels() []Kernel {
-	table := []Kernel{{Op: "sample"}}
+	table := []Kernel{{Op: "sample"}, {Op: "norm_grad"}, {Op: "silu_grad"}, {Op: "rope_grad"}, {Op: "cross_entropy"}, {Op: "grad_norm"}}
 	for _, act := range storages {
 		table = append(table,
 			Kernel{Op: "shrink", Variant: act, Defines: acts(act)},
 			Kernel{Op: "shrink_grad", Variant: act, Defines: acts(act)},
 			Kernel{Op: "lora_grad", Variant: act, Defines: acts(act)},
+			Kernel{Op: "optimizer", Variant: act, Defines: acts(act)},
 			Kernel{Op: "norm", Variant: act, Defines: acts(act)},
 			Kernel{Op: "rope", Variant: act, Defines: acts(act)},
 			Kernel{Op: "attention_decode", Variant: act, Defines: acts(act)},
 			Kernel{Op: "attention_prefill", Variant: act, Defines: acts(act)},
 			Kernel{Op: "attention_prefill", Variant: act + "-split", Defines: append(acts(act), "SPLIT_HEAD"), Needs: Needs{SubgroupShuffle: true}},
+			Kernel{Op: "attention_grad_q", Variant: act, Defines: acts(act)},
+			Kernel{Op: "attention_grad_q", Variant: act + "-split", Defines: append(acts(act), "SPLIT_HEAD"), Needs: Needs{SubgroupShuffle: true}},
+			Kernel{Op: "attention_grad_kv", Variant: act, Defines: acts(act)},
+			Kernel{Op: "attention_grad_kv", Variant: act + "-split", Defines: append(acts(act), "SPLIT_HEAD"), Needs: Needs{SubgroupShuffle: true}},
 		)
 	}
 	for _, weight := range storages {

@@ -16,6 +16,7 @@
 //   PLAIN  y = acc                (the parts side by side in a row of Y)
 //   ADD    y += acc               (the residual stream)
 //   SILU   y = silu(gate) * up    (parts 0 and 1; Y in the activation type)
+//   SILU_KEEP  the same, and gate and up go to a buffer of their own
 //
 // Software devices run both sides of every branch, and each loop at least
 // once, so what the host knows is a specialization constant, and inner loops test at their end.
@@ -28,7 +29,7 @@ layout(constant_id = 2) const uint TN = 4;
 layout(constant_id = 3) const uint EPILOGUE = 0;
 layout(constant_id = 4) const uint SPLIT_K = 0;
 layout(constant_id = 5) const uint ADAPTERS = 0;
-const uint PLAIN = 0, ADD = 1, SILU = 2;      // EPILOGUE
+const uint PLAIN = 0, ADD = 1, SILU = 2, SILU_KEEP = 3; // EPILOGUE
 const uint NONE = 0, ALIKE = 1, MIXED = 2;    // ADAPTERS: no row has one; the rows of a tile have the same; any
 const uint WG = gl_WorkGroupSize.x;
 
@@ -40,9 +41,12 @@ layout(push_constant) uniform Push {
     uvec2 y;       // [rows, y_stride], float32 or, with SILU, the activation type
     uint rows, k, count, y_stride, v_stride;
     uint gains;    // 1 where some adapter of the step has a gain
+    uint padding;
+    F32 keep;      // with SILU_KEEP: gate and up before the activation, [rows, 2 * y_stride]
 };
 
-const uint HALVES = EPILOGUE == SILU ? 2 : 1, WIDE = TN / HALVES; // a tile's columns by part
+const bool GATED = EPILOGUE == SILU || EPILOGUE == SILU_KEEP;
+const uint HALVES = GATED ? 2 : 1, WIDE = TN / HALVES; // a tile's columns by part
 
 shared float partial[SPLIT_K == 1 ? WG * TM * TN : 1];
 Part part[HALVES];
@@ -64,7 +68,7 @@ bool locate() {
     const uint span = SPLIT_K == 1 ? WIDE : WIDE * WG;
     uint group = gl_WorkGroupID.x;
     number = 0;
-    if (EPILOGUE != SILU) {
+    if (!GATED) {
         const uint one = groups(0), two = one + groups(1);
         number = uint(count > 1 && group >= one) + uint(count > 2 && group >= two);
         group -= number == 0 ? 0 : number == 1 ? one : two;
@@ -162,10 +166,14 @@ void settle(uint m, inout float row[TN]) {
 void finish(uint m, float row[TN]) {
     if (m >= rows) return;
     settle(m, row);
-    if (EPILOGUE == SILU) {
+    if (GATED) {
         for (uint c = 0; c < WIDE; c += 2) {
             vec2 g = vec2(row[c], row[c + 1]), u = vec2(row[WIDE + c], row[WIDE + c + 1]);
             if (column + c < part[0].n) store2_act(ACT(y), m * y_stride + column + c, g / (1.0 + exp(-g)) * u);
+            if (EPILOGUE == SILU_KEEP && column + c < part[0].n) {
+                store2_f32(keep, 2 * m * y_stride + column + c, g);
+                store2_f32(keep, (2 * m + 1) * y_stride + column + c, u);
+            }
         }
         return;
     }

@@ -21,22 +21,20 @@ var ErrUnknownAdapter = errors.New("unknown adapter")
 type Base struct {
 	engine *engine.Engine
 	names  map[string]int // adapter name to slot
+	jobs   map[int]bool   // slots of adapters that are being trained
 	infos  map[string]Info
 }
 
 // NewBase wraps an engine without adapters.
 func NewBase(e *engine.Engine) *Base {
-	return &Base{engine: e, names: map[string]int{}, infos: map[string]Info{}}
+	return &Base{engine: e, names: map[string]int{}, jobs: map[int]bool{}, infos: map[string]Info{}}
 }
 
 // Attach reads an adapter's folder and puts it into a free slot under a name.
 // It costs the adapter's own bytes. An error leaves everything as it was.
 func (b *Base) Attach(name string, folder weights.Folder) error {
-	if name == "" {
-		return errors.New("attach adapter: the name is empty")
-	}
-	if _, taken := b.names[name]; taken {
-		return fmt.Errorf("attach adapter %s: the name is taken", name)
+	if err := b.checkName(name); err != nil {
+		return fmt.Errorf("attach adapter %s: %w", name, err)
 	}
 	a, err := ReadPEFT(folder, b.engine.Model())
 	if err != nil {
@@ -53,9 +51,22 @@ func (b *Base) Attach(name string, folder weights.Folder) error {
 	return nil
 }
 
+func (b *Base) checkName(name string) error {
+	if name == "" {
+		return errors.New("the name is empty")
+	}
+	if _, taken := b.names[name]; taken {
+		return errors.New("the name is taken")
+	}
+	return nil
+}
+
 func (b *Base) freeSlot() (int, error) {
 	taken := make([]bool, b.engine.Slots())
 	for _, slot := range b.names {
+		taken[slot] = true
+	}
+	for slot := range b.jobs {
 		taken[slot] = true
 	}
 	if free := slices.Index(taken, false); free >= 0 {

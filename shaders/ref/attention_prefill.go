@@ -18,3 +18,18 @@ func (a Attention) Prefill(runs []Run) []float64 {
 	}
 	return y
 }
+
+// Stats returns the softmax's statistics [rows, Heads]: the log of the sum of
+// exp(score) over the keys that a query sees; rows in no run are NaN.
+func (a Attention) Stats(runs []Run) []float64 {
+	stats := untouched(len(a.Q) / a.Size)
+	for _, r := range runs {
+		for i := range r.Queries {
+			for head := range a.Heads {
+				_, scores := a.scores(r.Row+i, head, r.Position+i, r.Table)
+				stats[(r.Row+i)*a.Heads+head] = logSum(scores)
+			}
+		}
+	}
+	return stats
+}

@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"fmt"
+
+	"loquetier/engine/vk"
+)
+
+// activations are what a layer computes on its way, for all rows of a step.
+// The backward pass needs them again.
+type activations struct {
+	h1     vk.Buffer         // [rows, hidden]: normed, the input of q, k and v
+	qkv    vk.Buffer         // [rows, q + k + v] float32
+	q      vk.Buffer         // [rows, heads * size] float32, rotated
+	att    vk.Buffer         // [rows, heads * size]
+	stats  vk.Buffer         // [rows, heads] float32: of attention's softmax; in training only
+	h2     vk.Buffer         // [rows, hidden]: normed, the input of gate and up
+	gateUp vk.Buffer         // [rows, 2 * intermediate] float32, before the activation; in training only
+	ff     vk.Buffer         // [rows, intermediate]
+	v      [groups]vk.Buffer // the shrinks' results, grown with the adapters' ranks
+}
+
+// sized is a buffer with the bytes it takes.
+type sized struct {
+	to   *vk.Buffer
+	size int
+}
+
+// activationSizes lists the buffers of a set, but for those that grow.
+func (e *Engine) activationSizes(a *activations) []sized {
+	c, n, act := e.checkpointConfig, e.config.MaxRows, e.precision.Act.Size()
+	q := c.Heads * c.HeadDim
+	list := []sized{
+		{&a.h1, act * n * c.HiddenSize}, {&a.qkv, 4 * n * (q + 2*c.KVHeads*c.HeadDim)}, {&a.q, 4 * n * q},
+		{&a.att, act * n * q}, {&a.h2, act * n * c.HiddenSize}, {&a.ff, act * n * c.IntermediateSize},
+	}
+	if e.config.TrainRows > 0 {
+		list = append(list, sized{&a.stats, 4 * n * c.Heads}, sized{&a.gateUp, 8 * n * c.IntermediateSize})
+	}
+	return list
+}
+
+// shrinkBytes is the room for a group's shrink results up to a rank.
+func (e *Engine) shrinkBytes(g group, maxRank int) int {
+	return 4 * e.config.MaxRows * len(g.members()) * maxRank
+}
+
+// growShrink makes room for the shrink results of adapters up to a rank, and
+// for their gradients.
+func (e *Engine) growShrink(maxRank int) error {
+	if err := e.grow(&e.tape.u, vk.Local, 4*e.config.TrainRows*maxParts*maxRank); err != nil {
+		return fmt.Errorf("room for gradients of rank %d: %w", maxRank, err)
+	}
+	for _, a := range e.activationSets() {
+		for g := range groups {
+			if err := e.grow(&a.v[g], vk.Local, e.shrinkBytes(g, maxRank)); err != nil {
+				return fmt.Errorf("room for rank %d: %w", maxRank, err)
+			}
+		}
+	}
+	return nil
+}
+
+// activationSets are the one that layers share and those of single layers.
+func (e *Engine) activationSets() []*activations {
+	sets := []*activations{&e.arena.shared}
+	for i := range e.tape.kept {
+		sets = append(sets, &e.tape.kept[i])
+	}
+	return sets
+}
+
+func (a *activations) all() []vk.Buffer {
+	return append(a.v[:], a.h1, a.qkv, a.q, a.att, a.stats, a.h2, a.gateUp, a.ff)
+}

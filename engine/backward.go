@@ -1,0 +1,132 @@
+package engine
+
+import "loquetier/engine/vk"
+
+// backward records the gradients of all training rows' losses with respect to
+// their adapters: the loss's with respect to the residual stream, then layer by
+// layer down to the lowest one that a job adapts. The base is frozen, so of it only
+// dX = dY . W is needed.
+func (e *Engine) backward(rec *vk.Recorder, l *layout) error {
+	if l.train == nil {
+		return nil
+	}
+	if err := e.loss(rec, l.train); err != nil {
+		return err
+	}
+	for i := e.tape.last; i >= l.train.lowest; i-- {
+		if err := e.layerGrad(rec, l.train, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layerGrad turns the gradient of a layer's output into that of its input, and
+// adds to the gradients of its adapters.
+func (e *Engine) layerGrad(rec *vk.Recorder, t *training, i int) error {
+	p := pass{layout: t.layout, acts: e.activationsOf(i), record: true}
+	if !e.tape.recomputed(i) {
+		p.x = e.tape.middle(i)
+	} else if err := e.recompute(rec, &p, i); err != nil {
+		return err
+	}
+	return firstError(e.mlpGrad(rec, p, i), e.attentionGrad(rec, p, i))
+}
+
+// recompute runs a layer forward again for the training rows, up to what the
+// backward pass needs; it leaves the residual stream after attention in p.x.
+func (e *Engine) recompute(rec *vk.Recorder, p *pass, i int) error {
+	p.x = e.tape.residual
+	e.copyRows(rec, p.x, e.tape.inputs[i], p.rows)
+	return firstError(e.attention(rec, *p, i), e.gated(rec, *p, i))
+}
+
+// mlpGrad adds to dx the gradient through norm, gate, up and down.
+func (e *Engine) mlpGrad(rec *vk.Recorder, p pass, i int) error {
+	c, t, a, layer := e.checkpointConfig, &e.tape, p.acts, &e.model.layers[i]
+	act := e.precision.Act.Size()
+	dx, gateUp := e.rows(t.dx, p.rows, c.HiddenSize, 4), e.rows(a.gateUp, p.rows, 2*c.IntermediateSize, 4)
+	dff := e.rows(t.dff, p.rows, c.IntermediateSize, 4)
+	return firstError(
+		e.productGrad(rec, p, i, groupDown, dx, e.rows(a.ff, p.rows, c.IntermediateSize, act), dff),
+		e.kernels.SiLUGrad(rec, SiLUGrad{GateUp: gateUp, DY: dff, D: gateUp, Rows: p.rows, Width: c.IntermediateSize}),
+		e.productGrad(rec, p, i, groupGateUp, gateUp, e.rows(a.h2, p.rows, c.HiddenSize, act), e.rows(t.dh, p.rows, c.HiddenSize, 4)),
+		e.normGrad(rec, p, layer.mlpNorm, p.x),
+	)
+}
+
+// attentionGrad adds to dx the gradient through norm, q, k, v, attention and o.
+func (e *Engine) attentionGrad(rec *vk.Recorder, p pass, i int) error {
+	c, t, a, layer := e.checkpointConfig, &e.tape, p.acts, &e.model.layers[i]
+	act, q, qkv := e.precision.Act.Size(), c.Heads*c.HeadDim, layer.products[groupQKV].Width(Plain)
+	att, datt := e.rows(a.att, p.rows, q, act), e.rows(t.datt, p.rows, q, 4)
+	turned, dqkv := e.rows(t.turned, p.rows, qkv, 4), e.rows(t.dqkv, p.rows, qkv, 4)
+	g := AttentionGrad{
+		Heads: e.heads(), Cache: e.caches[i], Q: e.rows(a.q, p.rows, q, 4), Y: att, DY: datt,
+		Stats: e.rows(a.stats, p.rows, c.Heads, 4), Delta: e.rows(t.delta, p.rows, c.Heads, 4), D: turned,
+		Tiles: e.at(p.prefill.list), Tables: e.at(p.blockTables), Count: p.prefill.count,
+		Longest: p.prefill.longest, Span: p.prefill.span, Window: layer.window, Rows: p.rows,
+	}
+	var dh vk.Range // nobody needs the gradient of the lowest layer's input
+	if i > p.train.lowest {
+		dh = e.rows(t.dh, p.rows, c.HiddenSize, 4)
+	}
+	if err := firstError(
+		e.productGrad(rec, p, i, groupO, e.rows(t.dx, p.rows, c.HiddenSize, 4), att, datt),
+		e.kernels.AttentionGradQ(rec, g),
+		e.kernels.AttentionGradKV(rec, g),
+		e.kernels.RopeGrad(rec, RopeGrad{
+			Heads: g.Heads, QKV: e.rows(a.qkv, p.rows, qkv, 4), D: turned, DQKV: dqkv, Turns: e.model.turns.All(),
+			Positions: e.at(p.positions), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
+			Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context,
+		}),
+		e.productGrad(rec, p, i, groupQKV, dqkv, e.rows(a.h1, p.rows, c.HiddenSize, act), dh),
+	); err != nil || dh.Size == 0 {
+		return err
+	}
+	return e.normGrad(rec, p, layer.attentionNorm, t.inputs[i])
+}
+
+// productGrad takes a product's gradient dy back: to its adapters, and to its
+// input in dx, where that is wanted. x was its input.
+func (e *Engine) productGrad(rec *vk.Recorder, p pass, layer int, g group, dy, x, dx vk.Range) error {
+	product := e.model.layers[layer].products[g]
+	var lora LoRA
+	if p.train.adapts[layer][g] {
+		lora = e.loraOf(p.layout, product, e.tape.u)
+		if err := e.loraGrad(rec, p, product, dy, x, p.acts.v[g]); err != nil {
+			return err
+		}
+	}
+	if dx.Size == 0 {
+		return nil
+	}
+	return e.kernels.LinearGrad(rec, LinearGrad{Product: product, LoRA: lora, DY: dy, DX: dx, Rows: p.rows})
+}
+
+// loraGrad shrinks dy into u, and adds to the gradients of A and B.
+func (e *Engine) loraGrad(rec *vk.Recorder, p pass, product Product, dy, x vk.Range, v vk.Buffer) error {
+	parts := len(product.Outs)
+	u := e.rows(e.tape.u, p.rows, parts*p.maxRank, 4)
+	slots := []vk.Range{e.slots.buffer.All()}
+	return firstError(
+		e.kernels.ShrinkGrad(rec, ShrinkGrad{
+			Product: product, Tiles: p.shrinkTiles(e), DY: dy, U: u, Reads: slots,
+			Rows: p.rows, Stride: p.maxRank, MaxRank: p.maxRank,
+		}),
+		e.kernels.LoRAGrad(rec, LoRAGrad{
+			Product: product, Segments: e.at(p.train.segments), Count: len(p.train.slots), X: x, DY: dy, U: u,
+			V: e.rows(v, p.rows, parts*p.maxRank, 4), Reads: slots, Writes: p.train.gradients,
+			Rows: p.rows, Stride: p.maxRank, MaxRank: p.maxRank,
+		}),
+	)
+}
+
+// normGrad adds to dx what comes back through a norm of x: dh.
+func (e *Engine) normGrad(rec *vk.Recorder, p pass, g, x vk.Buffer) error {
+	c, t := e.checkpointConfig, &e.tape
+	return e.kernels.NormGrad(rec, NormGrad{
+		X: e.rows(x, p.rows, c.HiddenSize, 4), G: g.All(), DY: e.rows(t.dh, p.rows, c.HiddenSize, 4),
+		DX: e.rows(t.dx, p.rows, c.HiddenSize, 4), Eps: float32(c.NormEps), Rows: p.rows, Width: c.HiddenSize,
+	})
+}

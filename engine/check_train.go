@@ -1,0 +1,81 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+
+	"loquetier/engine/batch"
+)
+
+// checkTraining validates what only training spans must keep to: they come
+// first, those of a slot are neighbours, and every want scores a target.
+func (e *Engine) checkTraining(spans []batch.Span) error {
+	rows, done := 0, map[int]bool{}
+	for i := range spans {
+		s := &spans[i]
+		if s.Kind != batch.Train {
+			continue
+		}
+		if _, err := e.trainee(s.Slot); err != nil {
+			return fmt.Errorf("span %d: %w", i, err)
+		}
+		if i > 0 && spans[i-1].Kind != batch.Train {
+			return fmt.Errorf("span %d: training spans come first", i)
+		}
+		if fresh := i == 0 || spans[i-1].Slot != s.Slot; fresh && done[s.Slot] {
+			return fmt.Errorf("span %d: training spans of slot %d are not neighbours", i, s.Slot)
+		}
+		done[s.Slot] = true
+		for _, w := range s.Wants {
+			if w.Target < 0 || w.TopN > 0 || w.Logits {
+				return fmt.Errorf("span %d: a training row only scores a target", i)
+			}
+		}
+		rows += len(s.Tokens)
+	}
+	if rows > e.config.TrainRows {
+		return fmt.Errorf("%d training rows, but a step takes %d", rows, e.config.TrainRows)
+	}
+	return nil
+}
+
+func (e *Engine) checkUpdates(updates []batch.Update) error {
+	seen := map[int]bool{}
+	for _, u := range updates {
+		if _, err := e.trainee(u.Slot); err != nil {
+			return err
+		}
+		if seen[u.Slot] {
+			return fmt.Errorf("two updates of slot %d", u.Slot)
+		}
+		seen[u.Slot] = true
+		if err := checkUpdate(u); err != nil {
+			return fmt.Errorf("update of slot %d: %w", u.Slot, err)
+		}
+	}
+	return nil
+}
+
+func checkUpdate(u batch.Update) error {
+	switch {
+	case u.Optimizer > batch.SGD:
+		return fmt.Errorf("optimizer %d is unknown", u.Optimizer)
+	case u.Targets < 1:
+		return fmt.Errorf("%d targets: it takes at least 1", u.Targets)
+	case u.Step < 1:
+		return fmt.Errorf("step %d: they count from 1", u.Step)
+	}
+	for _, v := range []struct {
+		name  string
+		value float64
+		below float64
+	}{
+		{"learning rate", u.LR, math.MaxFloat32}, {"beta1", u.Beta1, 1}, {"beta2", u.Beta2, 1}, {"eps", u.Eps, math.MaxFloat32},
+		{"weight decay", u.WeightDecay, math.MaxFloat32}, {"clip", u.Clip, math.MaxFloat32},
+	} {
+		if !(v.value >= 0 && v.value < v.below) { // a NaN fails every comparison
+			return fmt.Errorf("%s %v: it takes 0 or more, below %v", v.name, v.value, v.below)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"loquetier/engine/batch"
+	"loquetier/engine/vk"
+)
+
+// loss records the cross-entropy of the training rows' targets and its gradient
+// with respect to the residual stream, logitRows targets at a time, so that memory
+// never holds logits of more rows; rows without targets cost nothing.
+func (e *Engine) loss(rec *vk.Recorder, l *training) error {
+	n := len(l.targets)
+	if err := e.grow(&e.tape.losses, vk.Download, 4*n); err != nil {
+		return fmt.Errorf("losses: %w", err)
+	}
+	rec.Fill(e.tape.dx, 0)
+	for from := 0; from < n; from += logitRows {
+		if err := e.lossPiece(rec, l, from, min(from+logitRows, n)-from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) lossPiece(rec *vk.Recorder, l *training, from, n int) error {
+	c, a, t := e.checkpointConfig, &e.arena, &e.tape
+	hl := e.rows(a.hl, n, c.HiddenSize, e.precision.Act.Size())
+	logits, dhl := e.rows(a.logits, n, c.VocabSize, 4), e.rows(t.dhl, n, c.HiddenSize, 4)
+	piece := func(p entry) vk.Range { return e.at(entry{p.at + 4*from, 4 * n}) }
+	x, g, eps := e.rows(a.x, l.layout.rows, c.HiddenSize, 4), e.model.norm.All(), float32(c.NormEps)
+	return firstError(
+		e.kernels.Norm(rec, Norm{X: x, G: g, Y: hl, List: piece(l.targetRows), Eps: eps, Rows: n, Width: c.HiddenSize}),
+		e.kernels.Linear(rec, Linear{Product: e.model.head, X: hl, Y: logits, Rows: n}),
+		e.kernels.CrossEntropy(rec, CrossEntropy{
+			Logits: logits, Targets: piece(l.targetTokens), Logs: t.losses.Span(uint64(4*from), uint64(4*n)), Rows: n, Vocab: c.VocabSize,
+		}),
+		e.kernels.LinearGrad(rec, LinearGrad{Product: e.model.head, DY: logits, DX: dhl, Rows: n}),
+		e.kernels.NormGrad(rec, NormGrad{
+			X: x, G: g, DY: dhl, DX: e.rows(t.dx, l.layout.rows, c.HiddenSize, 4), List: piece(l.targetRows),
+			Eps: eps, Rows: n, Width: c.HiddenSize,
+		}),
+	)
+}
+
+// readLosses hands the targets' log-probabilities to their wants.
+func (e *Engine) readLosses(l *training, r *batch.Result) {
+	for i, w := range l.targets {
+		log := math.Float32frombits(binary.LittleEndian.Uint32(e.tape.losses.Host[4*i:]))
+		r.Picks[w.span][w.index] = batch.Pick{Token: w.Target, LogProb: log}
+	}
+}

@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"loquetier/engine/vk"
+)
+
+// Recompute says which layers' activations are computed again for the
+// backward pass instead of being kept from the forward pass.
+type Recompute uint8
+
+// Choices.
+const (
+	RecomputeAuto   Recompute = iota // as few layers as the device's free memory allows
+	RecomputeAlways                  // all but the last, whose activations are there anyway
+	RecomputeNever
+)
+
+// tape is what the backward pass finds of the forward pass, and its room to
+// work in. There are TrainRows rows of each.
+type tape struct {
+	inputs  []vk.Buffer   // by layer: [rows, hidden] float32, the residual stream before it
+	middles []vk.Buffer   // by layer that is not recomputed: the residual stream after its attention
+	kept    []activations // of the last layers but one, as many as fit
+	last    int           // the last layer, whose activations are still in the shared set
+
+	residual vk.Buffer // [rows, hidden] float32: the residual stream when recomputed
+	dx       vk.Buffer // [rows, hidden] float32: gradient of the residual stream
+	dh       vk.Buffer // [rows, hidden] float32: gradient of a norm's output
+	dff      vk.Buffer // [rows, intermediate] float32
+	datt     vk.Buffer // [rows, heads * size] float32
+	delta    vk.Buffer // [rows, heads] float32: attention's output times its gradient
+	turned   vk.Buffer // [rows, q + k + v] float32: gradients of rotated q, k and of v
+	dqkv     vk.Buffer // [rows, q + k + v] float32
+	dhl      vk.Buffer // [logitRows, hidden] float32
+	u        vk.Buffer // the shrinks' gradients; grown
+	losses   vk.Buffer // the targets' log-probabilities, mapped; grown
+	partials vk.Buffer // of the gradients' norms; grown
+	norms    vk.Buffer // the gradients' norms, mapped; grown
+}
+
+// workSizes lists the backward pass's room to work in.
+func (e *Engine) workSizes() []sized {
+	c, t, n := e.checkpointConfig, &e.tape, e.config.TrainRows
+	q, qkv := c.Heads*c.HeadDim, (c.Heads+2*c.KVHeads)*c.HeadDim
+	return []sized{
+		{&t.residual, 4 * n * c.HiddenSize}, {&t.dx, 4 * n * c.HiddenSize}, {&t.dh, 4 * n * c.HiddenSize},
+		{&t.dff, 4 * n * c.IntermediateSize}, {&t.datt, 4 * n * q}, {&t.delta, 4 * n * c.Heads},
+		{&t.turned, 4 * n * qkv}, {&t.dqkv, 4 * n * qkv}, {&t.dhl, 4 * logitRows * c.HiddenSize},
+	}
+}
+
+// inputSizes lists the layers' inputs.
+func (e *Engine) inputSizes() []sized {
+	t := &e.tape
+	t.inputs = make([]vk.Buffer, e.checkpointConfig.Layers)
+	return e.residuals(t.inputs)
+}
+
+// keptSizes lists what n layers keep, and the last one in any case.
+func (e *Engine) keptSizes(n int) []sized {
+	t := &e.tape
+	t.kept, t.middles = make([]activations, n), make([]vk.Buffer, n+1)
+	list := e.residuals(t.middles)
+	for i := range t.kept {
+		list = append(list, e.activationSizes(&t.kept[i])...)
+	}
+	return list
+}
+
+func (e *Engine) residuals(buffers []vk.Buffer) []sized {
+	var list []sized
+	for i := range buffers {
+		list = append(list, sized{&buffers[i], 4 * e.config.TrainRows * e.checkpointConfig.HiddenSize})
+	}
+	return list
+}
+
+// allocTape allocates the training side of the plan.
+func (e *Engine) allocTape(m Memory) error {
+	e.tape.last = e.checkpointConfig.Layers - 1
+	if e.config.TrainRows == 0 {
+		return nil
+	}
+	return firstError(
+		e.allocSized("inputs of layers", e.inputSizes()),
+		e.allocSized("kept activations", e.keptSizes(m.KeptLayers)),
+		e.allocSized("gradients of activations", e.workSizes()))
+}
+
+func (t *tape) all() []vk.Buffer {
+	list := append(append([]vk.Buffer{}, t.inputs...), t.middles...)
+	for i := range t.kept {
+		list = append(list, t.kept[i].all()...)
+	}
+	return append(list, t.residual, t.dx, t.dh, t.dff, t.datt, t.delta, t.turned, t.dqkv, t.dhl, t.u, t.losses, t.partials, t.norms)
+}
+
+// recomputed tells whether a layer's activations are gone when its turn in the
+// backward pass comes.
+func (t *tape) recomputed(layer int) bool { return layer < t.last-len(t.kept) }
+
+// activationsOf is where a layer's activations go in the forward pass, and stay until its
+// backward pass if it is not recomputed.
+func (e *Engine) activationsOf(layer int) *activations {
+	if t := &e.tape; layer < t.last && !t.recomputed(layer) {
+		return &t.kept[layer-(t.last-len(t.kept))]
+	}
+	return &e.arena.shared
+}
+
+// middle is the residual stream after a layer's attention, where it is kept.
+func (t *tape) middle(layer int) vk.Buffer { return t.middles[layer-(t.last-len(t.kept))] }

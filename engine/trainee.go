@@ -1,0 +1,232 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+)
+
+// trainee is what a slot holds beyond its adapter while the adapter is trained:
+// float32 arrays over all of its numbers, in the order of its memory.
+type trainee struct {
+	modules []AdapterModule // without their tensors' bytes
+	places  []placement
+	memory  vk.Buffer // the arrays one after the other
+	count   int       // numbers of an array, a multiple of 4
+	apart   bool      // the master is an array of its own: the adapter's memory is of another type
+}
+
+// Arrays of a trainee in its memory; the master comes last, where it is apart.
+const (
+	gradientArray = iota
+	meanArray
+	varianceArray
+	masterArray
+)
+
+func (t *trainee) arrays() int {
+	if t.apart {
+		return masterArray + 1
+	}
+	return masterArray
+}
+
+func (t *trainee) array(i int) vk.Range { return t.memory.Span(uint64(4*t.count*i), uint64(4*t.count)) }
+
+// gradient is what the backward pass adds to.
+func (t *trainee) gradient() vk.Range { return t.array(gradientArray) }
+
+// address fills in where an update finds the arrays.
+func (t *trainee) address(row *OptimizerRow, r *resident) {
+	row.Weights, row.Count = r.memory.Address, uint32(t.count)
+	if t.apart {
+		row.Weights, row.Copy = t.array(masterArray).Address, r.memory.Address
+	}
+	row.Gradient, row.Mean, row.Variance = t.gradient().Address, t.array(meanArray).Address, t.array(varianceArray).Address
+}
+
+// ErrDoRA is returned for an adapter with magnitudes that is to be trained.
+var ErrDoRA = errors.New("a DoRA adapter cannot be trained, only served")
+
+// AttachTraining puts an adapter into a free slot to be trained: beside the
+// adapter's memory it takes three or, where the compute type is not float32, four
+// float32 numbers for each of its own. Train spans and Updates name the slot.
+func (e *Engine) AttachTraining(slot int, a Adapter) error {
+	if e.config.TrainRows == 0 {
+		return fmt.Errorf("BUG: the engine has no room for training rows")
+	}
+	for _, m := range a.Modules {
+		if m.Magnitude != nil {
+			return ErrDoRA
+		}
+	}
+	if err := e.Attach(slot, a); err != nil {
+		return err
+	}
+	if err := e.addTrainee(slot, a); err != nil {
+		return errors.Join(err, e.Detach(slot))
+	}
+	return nil
+}
+
+// Publish copies a training slot's weights, as they are between two steps, to
+// a free slot, where they are served and no longer change.
+func (e *Engine) Publish(from, to int) error {
+	if _, err := e.trainee(from); err != nil {
+		return err
+	}
+	if to < 0 || to >= e.slots.slots || e.residents[to] != nil {
+		return fmt.Errorf("BUG: publish to slot %d, which is not free", to)
+	}
+	source := e.residents[from]
+	r := &resident{maxRank: source.maxRank}
+	var err error
+	if r.memory, err = e.device.Alloc(vk.Local, source.memory.Size); err != nil {
+		return fmt.Errorf("publish %d bytes: %w", source.memory.Size, err)
+	}
+	rec := e.device.NewRecorder(false)
+	rec.Copy(r.memory, 0, source.memory, 0, source.memory.Size)
+	if err := rec.Run(); err != nil {
+		e.device.Free(r.memory)
+		return fmt.Errorf("publish: %w", err)
+	}
+	for i := from; i < len(e.slots.entries); i += e.slots.slots {
+		if entry := e.slots.entries[i]; entry.a != 0 {
+			entry.a, entry.b = entry.a-source.memory.Address+r.memory.Address, entry.b-source.memory.Address+r.memory.Address
+			entry.da, entry.db = 0, 0
+			e.slots.entries[i-from+to] = entry
+		}
+	}
+	e.residents[to] = r
+	return e.slots.write(e.device.Device)
+}
+
+func (e *Engine) addTrainee(slot int, a Adapter) error {
+	places, count, _ := e.place(a)
+	t := &trainee{places: places, count: count, apart: e.precision.Act != weights.F32}
+	for _, m := range a.Modules {
+		t.modules = append(t.modules, AdapterModule{Layer: m.Layer, Module: m.Module, Rank: m.Rank, Scale: m.Scale})
+	}
+	var err error
+	if t.memory, err = e.device.Alloc(vk.Local, uint64(4*count*t.arrays())); err != nil {
+		return fmt.Errorf("optimizer state of %d numbers: %w", count*t.arrays(), err)
+	}
+	e.residents[slot].trainee = t
+	rec := e.device.NewRecorder(false)
+	rec.Fill(t.memory, 0)
+	if err := rec.Run(); err != nil {
+		return err
+	}
+	if t.apart {
+		if err := e.writeMatrices(t.memory, uint64(4*count*masterArray), a, places, weights.F32); err != nil {
+			return err
+		}
+	}
+	for i, m := range a.Modules {
+		entry := &e.slots.entries[e.slots.index(m.Layer, m.Module, slot)]
+		entry.da, entry.db = t.gradient().Address+4*places[i].a, t.gradient().Address+4*places[i].b
+	}
+	return e.slots.write(e.device.Device)
+}
+
+// trainee finds a training slot's arrays.
+func (e *Engine) trainee(slot int) (*trainee, error) {
+	if slot < 0 || slot >= len(e.residents) || e.residents[slot] == nil || e.residents[slot].trainee == nil {
+		return nil, fmt.Errorf("BUG: nothing is trained in slot %d", slot)
+	}
+	return e.residents[slot].trainee, nil
+}
+
+// master is where a training slot's float32 weights lie.
+func (e *Engine) master(slot int) (vk.Buffer, uint64) {
+	t := e.residents[slot].trainee
+	if t.apart {
+		return t.memory, uint64(4 * t.count * masterArray)
+	}
+	return e.residents[slot].memory, 0
+}
+
+// Trained reads the weights of a training slot as they are between two steps,
+// in float32: A and B of each module, in the order in which they were attached.
+func (e *Engine) Trained(slot int) ([]AdapterModule, error) {
+	t, err := e.trainee(slot)
+	if err != nil {
+		return nil, err
+	}
+	memory, offset := e.master(slot)
+	return e.readModules(t, memory, offset)
+}
+
+// readModules reads one of a trainee's arrays.
+func (e *Engine) readModules(t *trainee, memory vk.Buffer, offset uint64) ([]AdapterModule, error) {
+	all := make([]byte, 4*t.count)
+	if err := e.device.Read(memory, offset, all); err != nil {
+		return nil, fmt.Errorf("read an adapter in training: %w", err)
+	}
+	out := make([]AdapterModule, len(t.modules))
+	for i, m := range t.modules {
+		rows, in := m.Module.Dims(e.checkpointConfig)
+		p := t.places[i]
+		m.A = cut(all[4*p.a:], m.Rank, in, in)
+		m.B = cut(all[4*p.b:], rows, p.rank, m.Rank)
+		out[i] = m
+	}
+	return out, nil
+}
+
+// cut takes the first columns of rows that are width numbers apart.
+func cut(data []byte, rows, width, columns int) weights.Tensor {
+	t := weights.Tensor{DType: weights.F32, Shape: []int{rows, columns}}
+	for r := range rows {
+		t.Data = append(t.Data, data[4*r*width:][:4*columns]...)
+	}
+	return t
+}
+
+// TrainingState reads everything a training slot's next updates depend on: the
+// weights, the moments and the gradient gathered so far.
+func (e *Engine) TrainingState(slot int) ([]byte, error) {
+	t, err := e.trainee(slot)
+	if err != nil {
+		return nil, err
+	}
+	size := 4 * t.count
+	state := make([]byte, 4*size)
+	memory, offset := e.master(slot)
+	if err := firstError(e.device.Read(memory, offset, state[:size]), e.device.Read(t.memory, 0, state[size:])); err != nil {
+		return nil, fmt.Errorf("read the training state of slot %d: %w", slot, err)
+	}
+	return state, nil
+}
+
+// RestoreTraining puts back what TrainingState read of a slot with the same
+// modules and ranks.
+func (e *Engine) RestoreTraining(slot int, state []byte) error {
+	t, err := e.trainee(slot)
+	if err != nil {
+		return err
+	}
+	size := 4 * t.count
+	if len(state) != 4*size {
+		return fmt.Errorf("restore training: the state has %d bytes, an adapter of this shape has %d", len(state), 4*size)
+	}
+	memory, offset := e.master(slot)
+	if err := firstError(e.writeBytes(memory, offset, state[:size]), e.writeBytes(t.memory, 0, state[size:])); err != nil {
+		return fmt.Errorf("restore training: %w", err)
+	}
+	if !t.apart {
+		return nil
+	}
+	copied := make([]byte, t.count*e.precision.Act.Size())
+	weights.Convert(copied, e.precision.Act, state[:size], weights.F32)
+	return e.writeBytes(e.residents[slot].memory, 0, copied)
+}
+
+func (e *Engine) writeBytes(memory vk.Buffer, offset uint64, data []byte) error {
+	return e.device.Write(memory, offset, uint64(len(data)), func(dst []byte, at uint64) error {
+		copy(dst, data[at:])
+		return nil
+	})
+}

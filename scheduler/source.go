@@ -1,0 +1,139 @@
+package scheduler
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"loquetier/engine/batch"
+)
+
+// A Source gives training work that shares steps with requests. Its methods
+// are called from the scheduler's loop, between steps.
+type Source interface {
+	// Next offers work of at most rows rows and blocks cache blocks (of
+	// batch.BlockSize tokens; a span needs ceil(len(Tokens)/BlockSize) of them,
+	// which the scheduler fills in). Train spans come first. Nothing: there is no work
+	// that fits at present.
+	Next(rows, blocks int) (spans []batch.Span, updates []batch.Update)
+	// Commit takes the picks of the spans, in their order, and the norms of the
+	// updates that the last Next gave.
+	Commit(picks [][]batch.Pick, norms []float64)
+	// Fail ends the source: its work could not be run.
+	Fail(err error)
+	// Done tells that there will be no more work.
+	Done() bool
+}
+
+// work is one source's part of a planned step.
+type work struct {
+	source  Source
+	spans   []batch.Span
+	updates []batch.Update
+	picks   [][]batch.Pick
+}
+
+// Train adds a source: from the next step on its work fills what requests
+// leave of a step.
+func (s *Scheduler) Train(source Source) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.sources = append(s.sources, source)
+	s.rouse()
+	return nil
+}
+
+// dropSources forgets those that are done.
+func (s *Scheduler) dropSources() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sources = slices.DeleteFunc(s.sources, Source.Done)
+}
+
+// offers asks the sources for work, another one first each time, so that none
+// starves where a step has no room for all.
+func (s *Scheduler) offers(rows int) []*work {
+	s.mu.Lock()
+	sources := slices.Clone(s.sources)
+	s.mu.Unlock()
+	room := min(rows, s.runner.TrainRows())
+	var all []*work
+	for i := range sources {
+		source := sources[(s.turn+i)%len(sources)]
+		if source.Done() {
+			continue
+		}
+		spans, updates := source.Next(room, len(s.blocks.free))
+		if len(spans)+len(updates) == 0 {
+			continue
+		}
+		w := &work{source: source, spans: spans, updates: updates, picks: make([][]batch.Pick, len(spans))}
+		if err := s.settle(w, room); err != nil {
+			source.Fail(err)
+			continue
+		}
+		for i := range spans {
+			room -= len(spans[i].Tokens)
+		}
+		all = append(all, w)
+	}
+	s.turn++
+	return all
+}
+
+// settle gives the spans their cache blocks and checks them before they run
+// beside others; on an error nothing is held.
+func (s *Scheduler) settle(w *work, room int) error {
+	err := checkOffer(w, room)
+	for i := range w.spans {
+		if err != nil {
+			break
+		}
+		span := &w.spans[i]
+		var ok bool
+		if span.Blocks, ok = s.blocks.take(blocksFor(len(span.Tokens))); !ok {
+			err = errors.New("BUG: a source offers more than there are cache blocks")
+			break
+		}
+		err = s.runner.Check(span)
+	}
+	if err != nil {
+		s.release(w)
+	}
+	return err
+}
+
+func checkOffer(w *work, room int) error {
+	for i := range w.spans {
+		if w.spans[i].Kind != batch.Train && w.spans[i].Kind != batch.Eval {
+			return fmt.Errorf("BUG: a source offers %s rows", w.spans[i].Kind)
+		}
+		room -= len(w.spans[i].Tokens)
+	}
+	if room < 0 {
+		return fmt.Errorf("BUG: a source offers %d rows too many", -room)
+	}
+	return nil
+}
+
+// release gives back the cache blocks of a source's spans.
+func (s *Scheduler) release(w *work) {
+	for i := range w.spans {
+		s.blocks.put(w.spans[i].Blocks)
+		w.spans[i].Blocks = nil
+	}
+}
+
+// failSources ends the sources that have no work for a step that is theirs
+// alone: they never will.
+func (s *Scheduler) failSources() {
+	for _, source := range s.sources {
+		if !source.Done() {
+			source.Fail(fmt.Errorf("its next sequence does not fit: a step takes %d training rows and the cache has %d blocks of %d tokens",
+				s.runner.TrainRows(), s.runner.CacheBlocks(), batch.BlockSize))
+		}
+	}
+}
