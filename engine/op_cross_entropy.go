@@ -6,12 +6,13 @@ import (
 	"loquetier/engine/vk"
 )
 
-// CrossEntropy is the log-probability of each row's target, and the gradient
-// of its negative in place of the logits.
+// CrossEntropy scores a target for each row of logits, and turns the logits
+// into the gradient of the target's negative log-probability: softmax -
+// onehot(target). A logit may be -infinity where it is not the target's.
 type CrossEntropy struct {
-	Logits  vk.Range // [Rows, Vocab] float32, replaced by softmax - onehot(target)
+	Logits  vk.Range // [Rows, Vocab] float32, replaced by their gradient
 	Targets vk.Range // [Rows] int32 in [0, Vocab): the caller checks
-	Logs    vk.Range // [Rows] float32, natural
+	Logs    vk.Range // [Rows] float32: natural log-probabilities
 
 	Rows, Vocab int
 }
@@ -25,22 +26,20 @@ const _ = vk.MaxPush - unsafe.Sizeof(crossEntropyPush{})
 
 // CrossEntropy records the op.
 func (k *Kernels) CrossEntropy(rec *vk.Recorder, c CrossEntropy) error {
-	const op = "cross_entropy"
-	logits, row := field{"Logits", c.Logits, 4 * c.Rows * c.Vocab}, 4*c.Rows
-	if err := firstError(positive(op, c.Rows, c.Vocab), require(op, logits, field{"Targets", c.Targets, row})); err != nil {
+	if err := firstError(positive("cross_entropy", c.Rows, c.Vocab), require("cross_entropy",
+		field{"Logits", c.Logits, 4 * c.Rows * c.Vocab},
+		field{"Targets", c.Targets, 4 * c.Rows}, field{"Logs", c.Logs, 4 * c.Rows})); err != nil {
 		return err
 	}
-	if c.Logs.Size < uint64(row) {
-		return require(op, field{"Logs", c.Logs, row})
-	}
-	p, err := k.pipeline(op, k.Tuning.SampleWorkgroup)
+	p, err := k.pipeline("cross_entropy", k.Tuning.SampleWorkgroup, bit(c.Vocab%4 == 0))
 	if err != nil {
 		return err
 	}
-	push := crossEntropyPush{logits: c.Logits.Address, targets: c.Targets.Address, logs: c.Logs.Address, rows: uint32(c.Rows), vocab: uint32(c.Vocab)}
+	push := crossEntropyPush{c.Logits.Address, c.Targets.Address, c.Logs.Address, uint32(c.Rows), uint32(c.Vocab)}
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push), Groups: grid(c.Rows),
-		Reads: []vk.Range{c.Logits, c.Targets}, Writes: []vk.Range{c.Logits, c.Logs}, Work: vk.Work{Bytes: float64(16 * c.Rows * c.Vocab)},
+		Reads: []vk.Range{c.Logits, c.Targets}, Writes: []vk.Range{c.Logits, c.Logs},
+		Work: vk.Work{Bytes: 3 * 4 * float64(c.Rows*c.Vocab)},
 	})
 	return nil
 }

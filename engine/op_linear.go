@@ -16,10 +16,10 @@ const (
 	Plain    Epilogue = iota // Y = sums, float32
 	Add                      // Y += sums, float32: the residual stream
 	SiLU                     // Y = silu(part 0) * part 1, in the activation type
-	SiLUKeep                 // the same, and the parts themselves go to Keep
+	SiLUKeep                 // as SiLU, and Keep = the parts side by side, float32
 )
 
-// gated tells whether the epilogue multiplies two parts.
+// gated tells whether two parts make one output.
 func (e Epilogue) gated() bool { return e == SiLU || e == SiLUKeep }
 
 // Product is the fixed side of a linear product: up to three modules that
@@ -65,17 +65,16 @@ type Linear struct {
 	LoRA
 	X        vk.Range // [Rows, In] in the activation type
 	Y        vk.Range // [Rows, Width]
-	Keep     vk.Range // [Rows, 2 * Width] float32: with SiLUKeep
+	Keep     vk.Range // [Rows, 2*Outs[0]] float32: with SiLUKeep, gate and up before the activation
 	Rows     int
 	Epilogue Epilogue
 	Tile     *shaders.Tile // nil: chosen by the tuning
 }
 
 type linearPush struct {
-	x, parts, v, slots, y            uint64
+	x, parts, v, slots, y, keep      uint64
 	rows, k, count, yStride, vStride uint32
-	gains, _                         uint32
-	keep                             uint64
+	gains                            uint32
 }
 
 const _ = vk.MaxPush - unsafe.Sizeof(linearPush{})
@@ -96,17 +95,19 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	}
 	width := l.Width(l.Epilogue)
 	push := linearPush{
-		x: l.X.Address, parts: l.Table.Address, v: l.V.Address, slots: l.Slots.Address, y: l.Y.Address,
+		x: l.X.Address, parts: l.Table.Address, v: l.V.Address, slots: l.Slots.Address, y: l.Y.Address, keep: l.Keep.Address,
 		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), yStride: uint32(width), vStride: uint32(l.Stride), gains: bit(l.Gains),
-		keep: l.Keep.Address,
 	}
-	reads := append(present(l.X, l.Table, l.V, l.Slots), l.LoRA.Reads...)
-	if l.Epilogue == Add {
+	reads, writes := append(present(l.X, l.Table, l.V, l.Slots), l.LoRA.Reads...), []vk.Range{l.Y}
+	switch l.Epilogue {
+	case Add:
 		reads = append(reads, l.Y)
+	case SiLUKeep:
+		writes = append(writes, l.Keep)
 	}
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push), Groups: l.groups(tile),
-		Reads: reads, Writes: present(l.Y, l.Keep), Work: k.linearWork(l),
+		Reads: reads, Writes: writes, Work: k.linearWork(l),
 	})
 	return nil
 }
@@ -136,9 +137,7 @@ func (k *Kernels) checkLinear(l Linear) error {
 		{"Y", l.Y, l.Rows * l.Width(l.Epilogue) * size},
 	}
 	if l.Epilogue == SiLUKeep {
-		fields = append(fields, field{"Keep", l.Keep, 8 * l.Rows * l.Outs[0]})
-	} else if l.Keep.Size > 0 {
-		return fmt.Errorf("BUG: linear: epilogue %d keeps nothing", l.Epilogue)
+		fields = append(fields, field{"Keep", l.Keep, 4 * l.Rows * 2 * l.Outs[0]})
 	}
 	if l.Slots.Size > 0 {
 		if err := quads("linear", l.Stride); err != nil {

@@ -6,13 +6,15 @@ import (
 	"loquetier/engine/vk"
 )
 
-// NormGrad adds to DX the gradient of RMSNorm with respect to its input.
+// NormGrad is the gradient of RMSNorm (see Norm) with regard to its input,
+// with r = 1 / sqrt(mean(x^2) + Eps):
+//
+//	DX_j += r G_j DY_j - X_j r^3 / Width * sum_i G_i DY_i X_i
 type NormGrad struct {
-	X    vk.Range // [., Width] float32: the norm's input
-	G    vk.Range // [Width] float32
+	X, G vk.Range // [., Width], [Width] float32
 	DY   vk.Range // [Rows, Width] float32
 	DX   vk.Range // [., Width] float32, added to
-	List vk.Range // [Rows] int32: the row of X and DX behind each row of DY, all different, checked by the caller; null: its own
+	List vk.Range // [Rows] int32: the row of X and of DX behind each row of DY, all different, checked by the caller; null: its own
 	Eps  float32
 
 	Rows, Width int
@@ -20,7 +22,7 @@ type NormGrad struct {
 
 type normGradPush struct {
 	x, g, dy, dx, list uint64
-	rows, k            uint32
+	rows, width        uint32
 	eps                float32
 	_                  uint32
 }
@@ -29,30 +31,32 @@ const _ = vk.MaxPush - unsafe.Sizeof(normGradPush{})
 
 // NormGrad records the op.
 func (k *Kernels) NormGrad(rec *vk.Recorder, n NormGrad) error {
-	const op = "norm_grad"
-	inputs := 4 * n.Width // with a list the caller vouches for its rows
-	if n.List.Size == 0 {
-		inputs *= n.Rows
-	}
-	fields := []field{{"X", n.X, inputs}, {"G", n.G, 4 * n.Width}, {"DY", n.DY, 4 * n.Rows * n.Width}, {"DX", n.DX, inputs}}
-	if n.List.Size > 0 {
-		fields = append(fields, field{"List", n.List, 4 * n.Rows})
-	}
-	if err := firstError(quads(op, n.Width), positive(op, n.Rows), require(op, fields...)); err != nil {
+	if err := n.check(); err != nil {
 		return err
 	}
-	p, err := k.pipeline(op, k.Tuning.ShrinkWorkgroup)
+	p, err := k.pipeline("norm_grad", k.Tuning.ShrinkWorkgroup)
 	if err != nil {
 		return err
 	}
 	push := normGradPush{
 		x: n.X.Address, g: n.G.Address, dy: n.DY.Address, dx: n.DX.Address, list: n.List.Address,
-		rows: uint32(n.Rows), k: uint32(n.Width), eps: n.Eps,
+		rows: uint32(n.Rows), width: uint32(n.Width), eps: n.Eps,
 	}
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push), Groups: grid(n.Rows),
 		Reads: present(n.X, n.G, n.DY, n.DX, n.List), Writes: []vk.Range{n.DX},
-		Work: vk.Work{Bytes: float64(16 * n.Rows * n.Width)},
+		Work: vk.Work{Bytes: 4 * 4 * float64(n.Rows*n.Width)},
 	})
 	return nil
+}
+
+func (n NormGrad) check() error {
+	row, rows := 4*n.Width, 4*n.Rows*n.Width
+	fields := []field{{"G", n.G, row}, {"DY", n.DY, rows}}
+	if n.List.Size > 0 { // the caller vouches for its rows
+		fields = append(fields, field{"X", n.X, row}, field{"DX", n.DX, row}, field{"List", n.List, 4 * n.Rows})
+	} else {
+		fields = append(fields, field{"X", n.X, rows}, field{"DX", n.DX, rows})
+	}
+	return firstError(quads("norm_grad", n.Width), positive("norm_grad", n.Rows), require("norm_grad", fields...))
 }

@@ -6,39 +6,47 @@ import (
 	"loquetier/engine/vk"
 )
 
-// SiLUGrad is the gradient of silu(gate) * up with respect to both.
+// SiLUGrad is the gradient of y = silu(gate) * up, where silu(z) = z s(z) with
+// s(z) = 1 / (1 + e^-z):
+//
+//	dgate = DY up s(gate) (1 + gate (1 - s(gate))),  dup = DY silu(gate)
 type SiLUGrad struct {
-	GateUp vk.Range // [Rows, 2 * Width] float32: gate and up side by side
+	GateUp vk.Range // [Rows, 2*Width] float32: gate, then up
 	DY     vk.Range // [Rows, Width] float32
-	D      vk.Range // [Rows, 2 * Width] float32; may be GateUp
+	D      vk.Range // [Rows, 2*Width] float32: dgate, then dup; may be GateUp itself
 
 	Rows, Width int
 }
 
 type siluGradPush struct {
-	gateUp, dy, d uint64
-	rows, n       uint32
+	gateUp, dy, d       uint64
+	rows, width, blocks uint32
+	_                   uint32
 }
 
 const _ = vk.MaxPush - unsafe.Sizeof(siluGradPush{})
 
 // SiLUGrad records the op.
 func (k *Kernels) SiLUGrad(rec *vk.Recorder, s SiLUGrad) error {
-	const op = "silu_grad"
-	size := 4 * s.Rows * s.Width
-	if err := firstError(quads(op, s.Width), positive(op, s.Rows),
-		require(op, field{"GateUp", s.GateUp, 2 * size}, field{"DY", s.DY, size}, field{"D", s.D, 2 * size})); err != nil {
+	n := 4 * s.Rows * s.Width
+	if err := firstError(quads("silu_grad", s.Width), positive("silu_grad", s.Rows), require("silu_grad",
+		field{"GateUp", s.GateUp, 2 * n}, field{"DY", s.DY, n}, field{"D", s.D, 2 * n})); err != nil {
 		return err
 	}
 	wg := k.Tuning.MapWorkgroup
-	p, err := k.pipeline(op, wg)
+	p, err := k.pipeline("silu_grad", wg)
 	if err != nil {
 		return err
 	}
-	push := siluGradPush{gateUp: s.GateUp.Address, dy: s.DY.Address, d: s.D.Address, rows: uint32(s.Rows), n: uint32(s.Width)}
+	blocks := ceil(s.Width, max(256, 4*int(wg))) // SPAN in silu_grad.comp
+	push := siluGradPush{
+		gateUp: s.GateUp.Address, dy: s.DY.Address, d: s.D.Address,
+		rows: uint32(s.Rows), width: uint32(s.Width), blocks: uint32(blocks),
+	}
 	rec.Dispatch(vk.Dispatch{
-		Pipeline: p, Push: vk.Push(&push), Groups: [3]uint32{uint32(ceil(s.Width/4, int(wg))), uint32(s.Rows), 1},
-		Reads: []vk.Range{s.GateUp, s.DY}, Writes: []vk.Range{s.D}, Work: vk.Work{Bytes: float64(5 * size)},
+		Pipeline: p, Push: vk.Push(&push), Groups: grid(s.Rows * blocks),
+		Reads: []vk.Range{s.GateUp, s.DY}, Writes: []vk.Range{s.D},
+		Work: vk.Work{Bytes: 5 * float64(n)},
 	})
 	return nil
 }

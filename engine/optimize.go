@@ -40,15 +40,15 @@ func (e *Engine) arrangeUpdates(updates []batch.Update) (entry, error) {
 		return entry{}, nil
 	}
 	if err := firstError(
-		e.grow(&e.tape.norms, vk.Download, 4*n), e.grow(&e.tape.partials, vk.Local, 4*NormParts*n)); err != nil {
+		e.grow(&e.tape.norms, vk.Download, 4*n), e.grow(&e.tape.partials, vk.Local, 4*GradParts*n)); err != nil {
 		return entry{}, fmt.Errorf("updates: %w", err)
 	}
 	rows := make([]OptimizerRow, n)
 	for i, u := range updates {
 		r := e.residents[u.Slot]
-		rows[i] = optimizerRow(u)
+		rows[i] = NewOptimizerRow(u)
 		r.trainee.address(&rows[i], r)
-		rows[i].Partials = e.tape.partials.Address + uint64(4*NormParts*i)
+		rows[i].Partials = e.tape.partials.Address + uint64(4*GradParts*i)
 	}
 	return add(&e.tables, rows), nil
 }

@@ -1,25 +1,29 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
-// Shares of the squared norms of the mean's gradients, in an order that does
-// not change: PARTS workgroups for each update, each sums one share.
+// Sums of squares of the gradients of several updates, each divided by its
+// divisor. PARTS workgroups share a gradient; the optimizer adds up what they
+// leave, in the same order in each of its workgroups.
 #include "storage.glsl"
-#include "optimizer.glsl"
+#include "update.glsl"
 
 layout(local_size_x_id = 0) in;
 const uint WG = gl_WorkGroupSize.x;
 
-layout(push_constant) uniform Push { Updates updates; };
+layout(push_constant) uniform Push {
+    Updates updates; // [gl_NumWorkGroups.y]
+};
 
 #include "reduce.glsl"
 
 void main() {
-    const uint lane = gl_LocalInvocationID.x, part = gl_WorkGroupID.x;
     Update u = updates.v[gl_WorkGroupID.y];
-    float sum = 0;
-    for (uint i = (part * WG + lane) * 4; i < u.count; i += PARTS * WG * 4) {
-        const vec4 g = load_f32(u.gradient, i) / u.divisor;
-        sum += dot(g, g);
+    const uvec2 share = share_of(u.count);
+    const uint lane = gl_LocalInvocationID.x;
+    float s = 0;
+    for (uint i = share.x + lane * 4; i < share.y; i += WG * 4) {
+        vec4 g = load_f32(u.gradient, i) / u.divisor;
+        s += dot(g, g);
     }
-    sum = sum_of_lanes(sum);
-    if (lane == 0) u.partials.v[part] = sum;
+    s = sum_of_lanes(s);
+    if (lane == 0) u.partials.v[gl_WorkGroupID.x] = s;
 }

@@ -16,7 +16,7 @@
 //   PLAIN  y = acc                (the parts side by side in a row of Y)
 //   ADD    y += acc               (the residual stream)
 //   SILU   y = silu(gate) * up    (parts 0 and 1; Y in the activation type)
-//   SILU_KEEP  the same, and gate and up go to a buffer of their own
+//   SILU_KEEP  as SILU, and gate and up are kept for the gradient
 //
 // Software devices run both sides of every branch, and each loop at least
 // once, so what the host knows is a specialization constant, and inner loops test at their end.
@@ -39,10 +39,9 @@ layout(push_constant) uniform Push {
     F32 v;         // the shrink's result, scaled: [rows, count, v_stride]
     Ints slots;    // [rows] slot or -1 for the base; unused with NONE
     uvec2 y;       // [rows, y_stride], float32 or, with SILU, the activation type
+    F32 keep;      // with SILU_KEEP [rows, 2 y_stride]: gate, then up
     uint rows, k, count, y_stride, v_stride;
     uint gains;    // 1 where some adapter of the step has a gain
-    uint padding;
-    F32 keep;      // with SILU_KEEP: gate and up before the activation, [rows, 2 * y_stride]
 };
 
 const bool GATED = EPILOGUE == SILU || EPILOGUE == SILU_KEEP;
@@ -169,11 +168,11 @@ void finish(uint m, float row[TN]) {
     if (GATED) {
         for (uint c = 0; c < WIDE; c += 2) {
             vec2 g = vec2(row[c], row[c + 1]), u = vec2(row[WIDE + c], row[WIDE + c + 1]);
-            if (column + c < part[0].n) store2_act(ACT(y), m * y_stride + column + c, g / (1.0 + exp(-g)) * u);
-            if (EPILOGUE == SILU_KEEP && column + c < part[0].n) {
-                store2_f32(keep, 2 * m * y_stride + column + c, g);
-                store2_f32(keep, (2 * m + 1) * y_stride + column + c, u);
-            }
+            if (column + c >= part[0].n) continue;
+            store2_act(ACT(y), m * y_stride + column + c, g / (1.0 + exp(-g)) * u);
+            if (EPILOGUE != SILU_KEEP) continue;
+            store2_f32(keep, 2 * m * y_stride + column + c, g);
+            store2_f32(keep, (2 * m + 1) * y_stride + column + c, u);
         }
         return;
     }

@@ -1,25 +1,30 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
-// Backward of y = silu(gate) * up: with s = 1 / (1 + exp(-gate)),
-//   dgate = dy * up * s * (1 + gate * (1 - s))        dup = dy * gate * s
-// An invocation handles four columns of a row.
+// The gradient of y = silu(gate) * up, where silu(z) = z s with s = 1 / (1 + e^-z):
+//   dgate = dy up s (1 + gate (1 - s)),  dup = dy gate s
+// A workgroup computes SPAN columns of a row, four an invocation at a time.
 #include "storage.glsl"
 
 layout(local_size_x_id = 0) in;
+const uint WG = gl_WorkGroupSize.x;
+const uint SPAN = WG > 64 ? WG * 4 : 256; // mirrored by engine/op_silu_grad.go
 
 layout(push_constant) uniform Push {
-    F32 gate_up;  // [rows, 2 * n]: gate and up side by side
-    F32 dy;       // [rows, n]
-    F32 d;        // [rows, 2 * n]; may be gate_up
-    uint rows, n;
+    F32 gate_up;  // [rows, 2 width] gate, then up
+    F32 dy;       // [rows, width]
+    F32 d;        // as gate_up, and may be it
+    uint rows, width, blocks; // workgroups of a row
 };
 
 void main() {
-    const uint i = gl_GlobalInvocationID.x * 4, row = gl_WorkGroupID.y;
-    if (i >= n) return;
-    const uint at = row * 2 * n + i;
-    const vec4 gate = load_f32(gate_up, at), up = load_f32(gate_up, at + n), y = load_f32(dy, row * n + i);
-    const vec4 s = 1.0 / (1.0 + exp(-gate));
-    store_f32(d, at, y * up * s * (1.0 + gate * (1.0 - s)));
-    store_f32(d, at + n, y * gate * s);
+    const uint job = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    const uint row = job / blocks, first = job % blocks * SPAN, last = min(first + SPAN, width);
+    if (row >= rows) return;
+    for (uint i = first + gl_LocalInvocationID.x * 4; i < last; i += WG * 4) {
+        const uint at = 2 * row * width + i;
+        vec4 gate = load_f32(gate_up, at), up = load_f32(gate_up, at + width), y = load_f32(dy, row * width + i);
+        vec4 s = 1.0 / (1.0 + exp(-gate));
+        store_f32(d, at, y * up * s * (1.0 + gate * (1.0 - s)));
+        store_f32(d, at + width, y * gate * s);
+    }
 }

@@ -30,9 +30,10 @@ func linearCases() []linearCase {
 		{shape: shape{in: 60, outs: []int{133, 3, 1}, bias: true, ranks: ranks[:1]}, rows: 1, popularity: "identical"},
 		{shape: shape{in: 192, outs: []int{7, 133}, ranks: ranks}, rows: 133, popularity: "uniform"},
 		{shape: shape{in: 12, outs: []int{12, 12}}, rows: 7, epilogue: engine.SiLU},
+		{shape: shape{in: 60, outs: []int{132, 132}}, rows: 3, epilogue: engine.SiLUKeep},
 	}
-	epilogues := []engine.Epilogue{engine.Plain, engine.Add, engine.SiLU}
-	outs := [][]int{{7, 3, 1}, {133}, {20, 20}}
+	epilogues := []engine.Epilogue{engine.Plain, engine.Add, engine.SiLU, engine.SiLUKeep}
+	outs := [][]int{{7, 3, 1}, {133}, {20, 20}, {20, 20}}
 	for i, popularity := range popularities {
 		for e, epilogue := range epilogues {
 			cases = append(cases, linearCase{
@@ -54,16 +55,19 @@ type linear struct {
 	y    *output
 	want []float64
 	out  weights.DType
+
+	keep     *output // with SiLUKeep
+	wantKeep []float64
 }
 
 func (b *bench) newLinear(c linearCase, weight, act weights.DType) linear {
 	p := b.newProduct(c.shape, weight, act)
 	l := linear{out: weights.F32}
-	if c.epilogue == engine.SiLU {
+	if c.epilogue == engine.SiLU || c.epilogue == engine.SiLUKeep {
 		l.out = act
 	}
 	o := ref.Linear{
-		Modules: p.modules, In: c.in, Stride: p.stride, Epilogue: ref.Epilogue(c.epilogue),
+		Modules: p.modules, In: c.in, Stride: p.stride, Epilogue: min(ref.Epilogue(c.epilogue), ref.SwiGLU),
 		X: b.normal(c.rows*c.in, 1, act),
 	}
 	l.Linear = engine.Linear{Product: p.Product, X: b.stored(o.X, act), Rows: c.rows, Epilogue: c.epilogue}
@@ -79,6 +83,12 @@ func (b *bench) newLinear(c linearCase, weight, act weights.DType) linear {
 		l.y = b.holding(encode(o.Y, weights.F32))
 	}
 	l.Y, l.want = l.y.Range, o.Run()
+	if c.epilogue == engine.SiLUKeep {
+		o.Epilogue = ref.Plain // what it keeps is what Plain would give
+		l.wantKeep = o.Run()
+		l.keep = b.blank(4 * len(l.wantKeep))
+		l.Keep = l.keep.Range
+	}
 	return l
 }
 
@@ -86,8 +96,15 @@ func (b *bench) newLinear(c linearCase, weight, act weights.DType) linear {
 func (l linear) check(b *bench, k *engine.Kernels, tile *shaders.Tile, what ...any) {
 	b.Helper()
 	l.Tile = tile
-	b.dispatch(func(rec *vk.Recorder) error { return k.Linear(rec, l.Linear) }, l.y)
+	outputs := []*output{l.y}
+	if l.keep != nil {
+		outputs = append(outputs, l.keep)
+	}
+	b.dispatch(func(rec *vk.Recorder) error { return k.Linear(rec, l.Linear) }, outputs...)
 	requireClose(b, l.want, l.y.numbers(b, l.out), l.out, what...)
+	if l.keep != nil {
+		requireClose(b, l.wantKeep, l.keep.numbers(b, weights.F32), weights.F32, what...)
+	}
 }
 
 // tiles are the tile shapes of both tunings, and some small ones over K.
@@ -127,7 +144,7 @@ func runsIn(weight weights.DType, c linearCase, j int, tile shaders.Tile) bool {
 	if weight == weights.F32 {
 		return c.epilogue == engine.Plain || !costly(tile.SplitK, tile.Rows*tile.Columns)
 	}
-	return j%3 == int(c.epilogue) && !costly(tile.SplitK, tile.Rows*tile.Columns)
+	return j%4 == int(c.epilogue) && !costly(tile.SplitK, tile.Rows*tile.Columns)
 }
 
 func TestLinearInEveryWorkgroup(t *testing.T) {
