@@ -47,16 +47,37 @@ func withSession(c *cli.Context, f func(s *session) error) error {
 }
 
 // open runs f with a session, which it closes afterwards.
-func open(c *cli.Context, o modelOptions, f func(s *session) error) (err error) {
+func open(c *cli.Context, o modelOptions, f func(s *session) error) error {
+	return withCheckpoint(c, o, func(s *session, checkpoint *weights.Checkpoint) error {
+		if err := s.serve(checkpoint); err != nil {
+			return err
+		}
+		if c.Context.Err() != nil {
+			return c.Context.Err()
+		}
+		return f(s)
+	})
+}
+
+// withCheckpoint runs f with a session that has nothing on the device yet.
+// Everything that can be wrong with the model's and adapters' files is found
+// before.
+func withCheckpoint(c *cli.Context, o modelOptions, f func(s *session, checkpoint *weights.Checkpoint) error) (err error) {
 	s := &session{options: o, stderr: c.App.ErrWriter, log: newLogger(c.App.ErrWriter, o.log)}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.compose(); err != nil {
+	checkpoint, err := s.openCheckpoint()
+	if err != nil {
 		return err
 	}
-	if c.Context.Err() != nil {
-		return c.Context.Err()
+	s.later(checkpoint.Close)
+	if err := s.checkAdapters(checkpoint.Config); err != nil {
+		return err
 	}
-	return f(s)
+	if s.device, err = engine.OpenDevice(o.device); err != nil {
+		return err
+	}
+	s.later(s.device.Close)
+	return f(s, checkpoint)
 }
 
 func (s *session) later(f func() error) { s.closers = append(s.closers, f) }
@@ -70,21 +91,8 @@ func (s *session) close() error {
 	return errors.Join(all...)
 }
 
-// compose builds the session from the options. Everything that can be wrong
-// with the files is found before the weights are loaded.
-func (s *session) compose() error {
-	checkpoint, err := s.openCheckpoint()
-	if err != nil {
-		return err
-	}
-	defer checkpoint.Close() // the engine has copies of all it needs
-	if err := s.checkAdapters(checkpoint.Config); err != nil {
-		return err
-	}
-	if s.device, err = engine.OpenDevice(s.options.device); err != nil {
-		return err
-	}
-	s.later(s.device.Close)
+// serve loads the model and its adapters and starts to take requests.
+func (s *session) serve(checkpoint *weights.Checkpoint) error {
 	if err := s.load(checkpoint); err != nil {
 		return fmt.Errorf("load model %s: %w", s.options.model, err)
 	}
@@ -153,11 +161,9 @@ func (s *session) checkAdapters(config weights.Config) error {
 
 func (s *session) load(checkpoint *weights.Checkpoint) error {
 	start, bar := time.Now(), newProgress(s.stderr)
-	e, err := engine.New(s.device, checkpoint, engine.Config{
-		DType: s.options.dtype, Family: s.options.family, Context: s.options.context, Slots: s.slots(),
-		CacheBlocks: (s.options.cacheTokens + batch.BlockSize - 1) / batch.BlockSize,
-		Profile:     s.options.profile, Progress: bar.report,
-	})
+	config := s.engineConfig()
+	config.Progress = bar.report
+	e, err := engine.New(s.device, checkpoint, config)
 	bar.finish()
 	if err != nil {
 		return err
@@ -168,6 +174,16 @@ func (s *session) load(checkpoint *weights.Checkpoint) error {
 	s.log.Info("model loaded", "model", s.options.model, "device", s.device.Info.Name, "family", e.Family(),
 		"precision", e.Precision().String(), "bytes", checkpoint.Bytes(), "took", time.Since(start).Round(time.Millisecond))
 	return nil
+}
+
+// engineConfig is what the options ask of the engine.
+func (s *session) engineConfig() engine.Config {
+	o := s.options
+	return engine.Config{
+		DType: o.dtype, Family: o.family, Context: o.context, Slots: s.slots(), Profile: o.profile,
+		CacheBlocks: (o.cacheTokens + batch.BlockSize - 1) / batch.BlockSize,
+		TrainRows:   o.trainRows, MaxRows: o.maxRows, Recompute: o.recompute,
+	}
 }
 
 // slots is the engine's default unless asked otherwise, with room for all

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"loquetier/engine"
 )
 
 // Limits on sizes asked for on the command line, far above any use: what fits
@@ -25,6 +27,9 @@ type modelOptions struct {
 	context       int // 0: what the model was made for
 	cacheTokens   int // 0: the engine's choice
 	slots         int // 0: the engine's choice, or more where there are more adapters
+	trainRows     int // most training rows of a step; 0: nothing is trained
+	maxRows       int // 0: the engine's choice
+	recompute     engine.Recompute
 	profile       bool
 	log           logOptions
 }
