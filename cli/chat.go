@@ -12,6 +12,7 @@ import (
 
 	"loquetier/engine/text"
 	"loquetier/scheduler"
+	"loquetier/train"
 )
 
 const chatHelp = `/use NAME     answer with an adapter; /use base without
@@ -111,7 +112,7 @@ func readLines(ctx context.Context, in io.Reader) (<-chan string, <-chan error) 
 	go func() {
 		defer close(lines)
 		scanner := bufio.NewScanner(in)
-		scanner.Buffer(nil, maxLine)
+		scanner.Buffer(nil, train.MaxLine)
 		for scanner.Scan() {
 			select {
 			case lines <- scanner.Text():

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -11,6 +12,7 @@ import (
 
 	"loquetier/engine/batch"
 	"loquetier/scheduler"
+	"loquetier/train"
 )
 
 func evalCommand() *cli.Command {
@@ -76,7 +78,10 @@ func (s *session) evaluateFile(c *cli.Context) (evaluation, error) {
 	if block, most := c.Int("block"), s.engine.Context(); block > most {
 		return evaluation{}, fmt.Errorf("--block %d: the context is %d tokens", block, most)
 	}
-	data, err := s.dataset(c.String("data"), c.Int("block"))
+	data, err := s.reader(c.Int("block")).Read(c.String("data"))
+	if errors.Is(err, train.ErrNoBlock) {
+		return evaluation{}, usagef("%w", err)
+	}
 	if err != nil {
 		return evaluation{}, err
 	}
@@ -88,8 +93,8 @@ func (s *session) evaluateFile(c *cli.Context) (evaluation, error) {
 }
 
 // first is at most n examples, all where n is 0.
-func first(data iter.Seq2[example, error], n int) iter.Seq2[example, error] {
-	return func(yield func(example, error) bool) {
+func first(data iter.Seq2[train.Example, error], n int) iter.Seq2[train.Example, error] {
+	return func(yield func(train.Example, error) bool) {
 		taken := 0
 		for e, err := range data {
 			if taken++; !yield(e, err) || taken == n {
@@ -97,6 +102,11 @@ func first(data iter.Seq2[example, error], n int) iter.Seq2[example, error] {
 			}
 		}
 	}
+}
+
+// reader reads data sets for the session's model.
+func (s *session) reader(block int) train.Reader {
+	return train.Reader{Text: s.text, Vocabulary: s.engine.Model().VocabSize, Block: block}
 }
 
 // share is what a sequence adds to the loss.
@@ -107,7 +117,7 @@ type share struct {
 }
 
 // evaluate measures the loss of a slot over examples, many in a step.
-func (s *session) evaluate(ctx context.Context, slot int, data iter.Seq2[example, error]) (evaluation, error) {
+func (s *session) evaluate(ctx context.Context, slot int, data iter.Seq2[train.Example, error]) (evaluation, error) {
 	var total share
 	err := ordered(ctx, max(16, s.engine.MaxRows()/8), func(start func(<-chan share) bool) error {
 		number := 0
@@ -137,19 +147,19 @@ func (s *session) evaluate(ctx context.Context, slot int, data iter.Seq2[example
 }
 
 // score begins to score an example.
-func (s *session) score(ctx context.Context, slot int, e example) (<-chan share, error) {
-	if len(e.ids) < 2 {
+func (s *session) score(ctx context.Context, slot int, e train.Example) (<-chan share, error) {
+	if len(e.IDs) < 2 {
 		return ready(share{}), nil
 	}
-	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: slot, Prompt: e.ids, Sampling: batch.Greedy(), LogProbs: -1, PromptLogProbs: 0})
+	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: slot, Prompt: e.IDs, Sampling: batch.Greedy(), LogProbs: -1, PromptLogProbs: 0})
 	if err != nil {
 		return nil, err
 	}
-	return working(func() share { return e.share(events) }), nil
+	return working(func() share { return shareOf(e, events) }), nil
 }
 
-// share adds up the targets' scores: of token i at i-1.
-func (e example) share(events <-chan scheduler.Event) share {
+// shareOf adds up the targets' scores: of token i at i-1.
+func shareOf(e train.Example, events <-chan scheduler.Event) share {
 	var out share
 	for event := range events {
 		if event.Err != nil {
@@ -157,7 +167,7 @@ func (e example) share(events <-chan scheduler.Event) share {
 			continue
 		}
 		for i, pick := range event.Prompt {
-			if e.targets[i+1] {
+			if e.Targets[i+1] {
 				out.sum -= float64(pick.LogProb)
 				out.targets++
 			}

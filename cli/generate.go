@@ -11,6 +11,7 @@ import (
 
 	"loquetier/engine"
 	"loquetier/scheduler"
+	"loquetier/train"
 )
 
 func generateCommand() *cli.Command {
@@ -124,25 +125,25 @@ func newReplyWriter(w io.Writer) *json.Encoder {
 
 // generateFile answers the requests of a file.
 func generateFile(c *cli.Context, defaults wireRequest) error {
-	file, err := openLines(c.String("requests"))
+	file, err := train.OpenLines(c.String("requests"))
 	if err != nil {
 		return err
 	}
-	return errors.Join(withSession(c, func(s *session) error { return s.generateLines(c, file, defaults) }), file.close())
+	return errors.Join(withSession(c, func(s *session) error { return s.generateLines(c, file, defaults) }), file.Close())
 }
 
 // generateLines answers the requests of all lines, as many together as the
 // scheduler can use, and prints the replies in order, each as soon as it and
 // those before it are complete.
-func (s *session) generateLines(c *cli.Context, file *lines, defaults wireRequest) error {
+func (s *session) generateLines(c *cli.Context, file *train.Lines, defaults wireRequest) error {
 	out, all, bad := newReplyWriter(c.App.Writer), 0, 0
 	err := ordered(c.Context, 2*s.engine.MaxRows(), func(start func(<-chan reply) bool) error {
 		for {
-			line, err := file.next()
+			line, err := file.Next()
 			switch {
 			case errors.Is(err, io.EOF):
 				return nil
-			case err != nil && !errors.Is(err, errLongLine):
+			case err != nil && !errors.Is(err, train.ErrLongLine):
 				return err
 			}
 			if !start(s.startLine(c, file, line, err, defaults)) {
@@ -163,21 +164,21 @@ func (s *session) generateLines(c *cli.Context, file *lines, defaults wireReques
 }
 
 // startLine submits the request of a line. What is wrong with it is its reply.
-func (s *session) startLine(c *cli.Context, file *lines, line []byte, err error, defaults wireRequest) <-chan reply {
+func (s *session) startLine(c *cli.Context, file *train.Lines, line []byte, err error, defaults wireRequest) <-chan reply {
 	var w wireRequest
 	if err == nil {
 		w, err = parseRequest(line, defaults)
 	}
 	if err != nil {
-		return ready(failed(prepared{id: readableID(line)}, file.errorf(err)))
+		return ready(failed(prepared{id: readableID(line)}, file.Errorf(err)))
 	}
 	p, err := s.prepare(w)
 	if err != nil {
-		return ready(failed(p, file.errorf(err)))
+		return ready(failed(p, file.Errorf(err)))
 	}
 	a, err := s.begin(c.Context, p, nil)
 	if err != nil {
-		return ready(failed(p, file.errorf(err)))
+		return ready(failed(p, file.Errorf(err)))
 	}
 	return working(a.collect)
 }

@@ -8,10 +8,10 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"loquetier/engine"
 	"loquetier/scheduler"
+	"loquetier/train"
 )
 
 // wireRequest is a line of a requests file.
@@ -46,49 +46,12 @@ func parseRequest(line []byte, defaults wireRequest) (wireRequest, error) {
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&w); err != nil {
-		return w, wireError(err)
+		return w, train.JSONError(err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return w, errors.New("more than one JSON value")
 	}
 	return w, nil
-}
-
-// wireError words the errors of the JSON decoder.
-func wireError(err error) error {
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &kind) && kind.Field == "":
-		return fmt.Errorf("a JSON object is needed, but the line is of type %s", kind.Value)
-	case errors.As(err, &kind):
-		return fmt.Errorf("field %q: %s does not fit: it takes %s", lastField(kind.Field), kind.Value, kindName(kind.Type.Kind().String()))
-	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
-		return errors.New("bad JSON: the line ends within an object")
-	}
-	why := strings.TrimPrefix(err.Error(), "json: ")
-	if strings.HasPrefix(why, "unknown field") || strings.HasPrefix(why, "stop takes") {
-		return errors.New(why)
-	}
-	return fmt.Errorf("bad JSON: %s", why)
-}
-
-// lastField is a field without the name of the structure it is embedded in.
-func lastField(field string) string { return field[strings.LastIndexByte(field, '.')+1:] }
-
-func kindName(kind string) string {
-	switch kind {
-	case "int":
-		return "a whole number"
-	case "uint64":
-		return "a whole number of 0 or more"
-	case "float64":
-		return "a number"
-	case "bool":
-		return "true or false"
-	case "map":
-		return "an object of token ids and numbers"
-	}
-	return "a " + kind
 }
 
 // readableID is the id of a line that is not a request, nil where none comes

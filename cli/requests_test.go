@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -178,38 +177,6 @@ func TestABadRequestFailsAloneInItsPlace(t *testing.T) {
 	assert.Equal(t, " A TIME,", replies[len(cases)-2].Text)
 	assert.Equal(t, "up", *replies[0].Adapter, "--use is the default")
 	assert.Nil(t, replies[len(cases)-1].Adapter)
-}
-
-func TestLinesHaveLimits(t *testing.T) {
-	file, err := openLines(write(t, "r.jsonl", "one\n\n  \n"+strings.Repeat("x", maxLine+1)+"\n three \nfour"))
-	require.NoError(t, err)
-	defer file.close()
-	type line struct {
-		text   string
-		number int
-		err    error
-	}
-	var all []line
-	for range 5 {
-		text, err := file.next()
-		all = append(all, line{string(text), file.number, err})
-	}
-	assert.Equal(t, []line{{"one", 1, nil}, {"", 4, errLongLine}, {"three", 5, nil}, {"four", 6, nil}, {"", 7, io.EOF}}, all)
-}
-
-func TestFilesHaveALimitOfLines(t *testing.T) {
-	name := write(t, "r.jsonl", strings.Repeat("\n", maxLines)+"{}")
-	file, err := openLines(name)
-	require.NoError(t, err)
-	defer file.close()
-	_, err = file.next()
-	assert.EqualError(t, err, name+" has more than 1000000 lines: split it")
-
-	exact, err := openLines(write(t, "r.jsonl", strings.Repeat("\n", maxLines)))
-	require.NoError(t, err)
-	defer exact.close()
-	_, err = exact.next()
-	assert.ErrorIs(t, err, io.EOF)
 }
 
 func TestOrderedKeepsOrderAndStopsAtAnError(t *testing.T) {
