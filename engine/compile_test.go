@@ -113,10 +113,20 @@ func compileOps(t *testing.T, device *engine.Device, k *engine.Kernels, tuning s
 	}
 	check(k.Embed(rec, engine.Embed{W: buf, Tokens: buf, X: buf, Rows: 16, Width: 4096, Vocab: 1000}))
 	check(k.Rope(rec, engine.Rope{Heads: heads, Cache: cache, QKV: buf, Q: buf, Turns: buf, Positions: buf, Cells: buf, Rows: 16, Context: 64}))
+	check(k.RopeGrad(rec, engine.RopeGrad{
+		Heads: heads, QKV: buf, D: buf, DQKV: vk.Range{Address: 1 << 50, Size: 1 << 40}, Turns: buf, Positions: buf, QNorm: buf, KNorm: buf,
+		Rows: 16, Context: 64,
+	}))
 	for _, size := range []int{64, 80, 128} {
 		heads.Size = size
 		attention := engine.Attention{Heads: heads, Cache: cache, Q: buf, Y: buf, Tables: buf, Rows: 16}
 		check(k.AttentionPrefill(rec, engine.AttentionPrefill{Attention: attention, Tiles: buf, Count: 1, Longest: 16}))
+		grad := engine.AttentionGrad{
+			Heads: heads, Cache: cache, Q: buf, Y: buf, DY: buf, Stats: buf, Delta: buf, D: buf, Tiles: buf, Tables: buf,
+			Count: 1, Longest: 16, Rows: 16,
+		}
+		check(k.AttentionGradQ(rec, grad))
+		check(k.AttentionGradKV(rec, grad))
 		check(k.AttentionDecode(rec, engine.AttentionDecode{Attention: attention, Tiles: buf, Count: 4, Longest: 64, Scratch: buf, Counts: buf, Splits: 2}))
 	}
 	check(k.Dora(rec, engine.Dora{W: buf, A: buf, B: buf, Magnitude: buf, Gain: buf, Out: 64, In: 4096, Rank: 8}))

@@ -13,7 +13,7 @@ func (k *Kernels) AttentionGradKV(rec *vk.Recorder, a AttentionGrad) error {
 	if lanes > 1 {
 		name = k.names.attentionGradKVSplit
 	}
-	p, err := k.pipeline(name, wg, uint32(a.Size), lanes)
+	p, err := k.pipeline(name, wg, uint32(a.Size), lanes, k.Tuning.GradPer)
 	if err != nil {
 		return err
 	}

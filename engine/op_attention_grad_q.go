@@ -72,7 +72,7 @@ func (k *Kernels) AttentionGradQ(rec *vk.Recorder, a AttentionGrad) error {
 	if lanes > 1 {
 		name = k.names.attentionGradQSplit
 	}
-	p, err := k.pipeline(name, wg, uint32(a.Size), lanes)
+	p, err := k.pipeline(name, wg, uint32(a.Size), lanes, k.Tuning.GradPer)
 	if err != nil {
 		return err
 	}

@@ -86,12 +86,16 @@ func total(list []sized) int64 {
 	return n
 }
 
-// TrainingBytes is what training an adapter takes of the device: itself, and
-// its gradient, moments and, where the compute type is not float32, master weights.
-func (e *Engine) TrainingBytes(a Adapter) int64 {
+// TrainingBytes is what training an adapter would take of the device: itself,
+// and its gradient, moments and, where the compute type is not float32, master weights.
+func TrainingBytes(device *Device, checkpoint *weights.Checkpoint, config Config, a Adapter) (int64, error) {
+	e, err := prepare(device, checkpoint, config)
+	if err != nil {
+		return 0, err
+	}
 	_, count, bytes := e.place(a)
 	t := trainee{apart: e.precision.Act != weights.F32}
-	return int64(bytes) + int64(4*count*t.arrays())
+	return int64(bytes) + int64(4*count*t.arrays()), nil
 }
 
 // fits refuses what the device has no room for.

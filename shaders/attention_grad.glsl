@@ -6,10 +6,13 @@
 //   dq_i = scale sum_j ds_ij k_j,   dk_j = scale sum_i ds_ij q_i,   dv_j = sum_i p_ij dy_i
 //
 // LANES invocations share a query or a key, each holding every LANES-th vec4 of
-// the head (SPLIT_HEAD: their dot products are summed by subgroup shuffles).
+// the head (SPLIT_HEAD: their dot products are summed by subgroup shuffles). Loops
+// over what an invocation holds are unrolled by demand: left to itself, Mesa
+// keeps those of large heads as loops, their arrays in memory, several times slower.
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint HEAD = 32;
 layout(constant_id = 2) const uint LANES = 1;
+layout(constant_id = 3) const uint PER = 1; // keys or queries taken at a time: 1, 2 or 4
 const uint WG = gl_WorkGroupSize.x, BLOCK = 16, HELD = HEAD / 4 / LANES;
 
 layout(push_constant) uniform Push {

@@ -13,31 +13,26 @@
 
 vec4 key[HELD], value[HELD], dkey[HELD], dvalue[HELD]; // dkey without the scale
 
-// visit adds four queries of a head, n of which (and no later ones) are of the sequence.
+// visit adds PER queries of a head, n of which (and no later ones) are of the sequence.
 void visit(uint row, uint head, uint query, uint n, uint mine, uint part) {
-    vec4 s, g, p, ds;
-    for (uint j = 0; j < 4; j++) {
-        float a = 0, b = 0;
-        for (uint i = 0; i < HELD; i++) {
-            uint at = ((row + min(j, n - 1)) * heads + head) * HEAD + (i * LANES + part) * 4;
-            a += dot(key[i], load_f32(q, at));
-            b += dot(value[i], load_f32(dy, at));
+    uint at[PER];
+    [[unroll]] for (uint j = 0; j < PER; j++) at[j] = (row + min(j, n - 1)) * heads + head;
+    vec4 s = vec4(0), g = vec4(0), p, ds; // by query
+    [[unroll]] for (uint j = 0; j < PER; j++)
+        [[unroll]] for (uint i = 0; i < HELD; i++) {
+            s[j] += dot(key[i], load_f32(q, at[j] * HEAD + (i * LANES + part) * 4));
+            g[j] += dot(value[i], load_f32(dy, at[j] * HEAD + (i * LANES + part) * 4));
         }
-        s[j] = a;
-        g[j] = b;
-    }
     s = across(s);
     g = across(g);
-    for (uint j = 0; j < 4; j++) {
-        uint at = (row + min(j, n - 1)) * heads + head;
-        p[j] = j < n && sees(query + j, mine) ? exp(s[j] * scale - stats.v[at]) : 0;
-        ds[j] = p[j] * (g[j] - delta.v[at]);
+    [[unroll]] for (uint j = 0; j < PER; j++) {
+        p[j] = j < n && sees(query + j, mine) ? exp(s[j] * scale - stats.v[at[j]]) : 0;
+        ds[j] = p[j] * (g[j] - delta.v[at[j]]);
     }
-    for (uint j = 0; j < 4; j++)
-        for (uint i = 0; i < HELD; i++) {
-            uint at = ((row + min(j, n - 1)) * heads + head) * HEAD + (i * LANES + part) * 4;
-            dkey[i] += ds[j] * load_f32(q, at);
-            dvalue[i] += p[j] * load_f32(dy, at);
+    [[unroll]] for (uint j = 0; j < PER; j++)
+        [[unroll]] for (uint i = 0; i < HELD; i++) {
+            dkey[i] += ds[j] * load_f32(q, at[j] * HEAD + (i * LANES + part) * 4);
+            dvalue[i] += p[j] * load_f32(dy, at[j] * HEAD + (i * LANES + part) * 4);
         }
 }
 
@@ -51,7 +46,7 @@ void main() {
     // One behind the last query that sees one of the keys.
     const uint end = window == 0 ? count : min(count, first + own - 1 + window);
 
-    for (uint i = 0; i < HELD; i++) {
+    [[unroll]] for (uint i = 0; i < HELD; i++) {
         key[i] = load_act(keys, cell + (i * LANES + part) * 4);
         value[i] = load_act(values, cell + (i * LANES + part) * 4);
         dkey[i] = dvalue[i] = vec4(0);
@@ -60,13 +55,13 @@ void main() {
     [[dont_unroll]] do {
         uint query = first;
         [[dont_unroll]] do {
-            visit(row + query, head, query, min(4, end - query), mine, part);
-            query += 4;
+            visit(row + query, head, query, min(PER, end - query), mine, part);
+            query += PER;
         } while (query < end);
         head++;
     } while (head < (kv_head + 1) * group);
     if (first + lane / LANES >= count) return;
-    for (uint i = 0; i < HELD; i++) {
+    [[unroll]] for (uint i = 0; i < HELD; i++) {
         store_f32(d, grad_at(row + mine, heads + kv_head) + (i * LANES + part) * 4, scale * dkey[i]);
         store_f32(d, grad_at(row + mine, heads + kv_heads + kv_head) + (i * LANES + part) * 4, dvalue[i]);
     }

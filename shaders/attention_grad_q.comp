@@ -1,5 +1,6 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #ifdef SPLIT_HEAD
 #extension GL_KHR_shader_subgroup_shuffle : require
 #endif
@@ -11,25 +12,21 @@
 
 vec4 query[HELD], weight[HELD], acc[HELD]; // q, dy, and dq / scale
 
-// visit adds four keys, n of which (and no later ones) are in the cache.
+// visit adds PER keys, n of which (and no later ones) are in the cache.
 void visit(uint cell, uint key, uint n, uint mine, uint part, float stat, float own_delta) {
-    vec4 s, g, ds;
-    for (uint j = 0; j < 4; j++) {
-        float a = 0, b = 0;
-        for (uint i = 0; i < HELD; i++) {
+    vec4 s = vec4(0), g = vec4(0), ds; // by key
+    [[unroll]] for (uint j = 0; j < PER; j++)
+        [[unroll]] for (uint i = 0; i < HELD; i++) {
             uint at = cell + min(j, n - 1) * HEAD + (i * LANES + part) * 4;
-            a += dot(query[i], load_act(keys, at));
-            b += dot(weight[i], load_act(values, at));
+            s[j] += dot(query[i], load_act(keys, at));
+            g[j] += dot(weight[i], load_act(values, at));
         }
-        s[j] = a;
-        g[j] = b;
-    }
     s = across(s);
     g = across(g);
-    for (uint j = 0; j < 4; j++)
+    [[unroll]] for (uint j = 0; j < PER; j++)
         ds[j] = sees(mine, key + j) ? exp(s[j] * scale - stat) * (g[j] - own_delta) : 0;
-    for (uint j = 0; j < 4; j++)
-        for (uint i = 0; i < HELD; i++)
+    [[unroll]] for (uint j = 0; j < PER; j++)
+        [[unroll]] for (uint i = 0; i < HELD; i++)
             acc[i] += ds[j] * load_act(keys, cell + min(j, n - 1) * HEAD + (i * LANES + part) * 4);
 }
 
@@ -43,7 +40,7 @@ void main() {
     const uint last = min(per_tile + queries, count) - 1;
 
     vec4 products = vec4(0); // of dy and y
-    for (uint i = 0; i < HELD; i++) {
+    [[unroll]] for (uint i = 0; i < HELD; i++) {
         uint at = (row * heads + head) * HEAD + (i * LANES + part) * 4;
         query[i] = load_f32(q, at);
         weight[i] = load_f32(dy, at);
@@ -52,13 +49,13 @@ void main() {
     }
     products = across(products);
     float own_delta = products.x + products.y + products.z + products.w, stat = stats.v[row * heads + head];
-    uint key = window == 0 || per_tile + 1 < window ? 0 : (per_tile + 1 - window) & ~3u;
+    uint key = window == 0 || per_tile + 1 < window ? 0 : (per_tile + 1 - window) & ~(PER - 1);
     do {
-        visit(cell_of(table, key, kv_head), key, min(4, last + 1 - key), mine, part, stat, own_delta);
-        key += 4;
+        visit(cell_of(table, key, kv_head), key, min(PER, last + 1 - key), mine, part, stat, own_delta);
+        key += PER;
     } while (key <= last);
     if (per_tile + lane / LANES >= count) return;
     if (part == 0) delta.v[row * heads + head] = own_delta;
-    for (uint i = 0; i < HELD; i++)
+    [[unroll]] for (uint i = 0; i < HELD; i++)
         store_f32(d, grad_at(row, head) + (i * LANES + part) * 4, scale * acc[i]);
 }

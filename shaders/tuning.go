@@ -23,6 +23,7 @@ type Tuning struct {
 	PrefillLanes     uint32 // invocations that share a query; more than 1 needs subgroup shuffles
 	GradWorkgroup    uint32 // of attention's gradient by keys and values; that by queries is shaped as prefill is
 	GradLanes        uint32 // most invocations that share a key; more than 1 needs subgroup shuffles
+	GradPer          uint32 // keys or queries that attention's gradients take at a time: 1, 2 or 4
 	DecodeWorkgroup  uint32
 	DecodePer        uint32 // keys a lane scores at a time
 	DecodeChunk      int    // keys that make a split of a long context worth its merge
@@ -57,7 +58,7 @@ func Tunings() []Tuning {
 			},
 			LinearGrad:      Tile{Workgroup: 8, Rows: 8, Columns: 8},
 			ShrinkWorkgroup: 8, ShrinkRows: 8, ShrinkRanks: 4,
-			PrefillWorkgroup: 8, PrefillLanes: 1, GradWorkgroup: 8, GradLanes: 1,
+			PrefillWorkgroup: 8, PrefillLanes: 1, GradWorkgroup: 8, GradLanes: 1, GradPer: 1,
 			DecodeWorkgroup: 8, DecodePer: 4, DecodeChunk: 256, DecodeGroups: 4,
 			SampleWorkgroup: 8, MapWorkgroup: 8, DoraWorkgroup: 8,
 		},
@@ -71,7 +72,7 @@ func Tunings() []Tuning {
 			},
 			LinearGrad:      Tile{Workgroup: 64, Rows: 8, Columns: 4},
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkGradQuads: 2,
-			PrefillWorkgroup: 128, PrefillLanes: 4, GradWorkgroup: 128, GradLanes: 8,
+			PrefillWorkgroup: 128, PrefillLanes: 4, GradWorkgroup: 128, GradLanes: 8, GradPer: 2,
 			DecodeWorkgroup: 128, DecodePer: 1, DecodeChunk: 256, DecodeGroups: 256,
 			SampleWorkgroup: 256, MapWorkgroup: 64, DoraWorkgroup: 128,
 		},

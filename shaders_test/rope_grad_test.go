@@ -1,0 +1,49 @@
+package shaders_test
+
+import (
+	"fmt"
+	"testing"
+
+	"loquetier/engine"
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+	"loquetier/shaders/ref"
+)
+
+func TestRopeGrad(t *testing.T) {
+	const context = 97
+	b := newBench(t, 44)
+	for i, heads := range []engine.Heads{
+		{Query: 1, Key: 1, Size: 8}, {Query: 6, Key: 2, Size: 16}, {Query: 4, Key: 4, Size: 80},
+		{Query: 2, Key: 1, Size: 64}, {Query: 8, Key: 2, Size: 128},
+	} {
+		rows := []int{1, 133, 3, 40, 7}[i]
+		o := ref.Rope{Heads: heads.Query, KeyHeads: heads.Key, Size: heads.Size, Eps: eps, Turns: ref.Turns(context, heads.Size, 10000)}
+		for row := range rows {
+			o.Positions = append(o.Positions, int32(row*7%context))
+		}
+		d := b.normal(rows*(heads.Query+2*heads.Key)*heads.Size, 1, weights.F32)
+		dqkv := b.blank(4 * len(d))
+		r := engine.RopeGrad{
+			Heads: heads, Rows: rows, Context: context, Eps: eps, D: b.stored(d, weights.F32), DQKV: dqkv.Range,
+			Turns: b.stored(o.Turns, weights.F32), Positions: b.integers(o.Positions),
+		}
+		for _, norms := range []bool{false, true} {
+			if norms {
+				o.QKV = b.normal(len(d), 1, weights.F32)
+				o.QNorm, o.KNorm = b.normal(heads.Size, 1, weights.F32), b.normal(heads.Size, 1, weights.F32)
+				r.QKV, r.QNorm, r.KNorm = b.stored(o.QKV, weights.F32), b.stored(o.QNorm, weights.F32), b.stored(o.KNorm, weights.F32)
+			}
+			want := o.Grad(d)
+			for j, tuning := range mapTunings(t) {
+				if brief() && j > 1 && (i+j)%3 > 0 {
+					continue // each shape meets a few of the other workgroup sizes
+				}
+				k := kernels(t, tuning, weights.F32, weights.F32)
+				b.dispatch(func(rec *vk.Recorder) error { return k.RopeGrad(rec, r) }, dqkv)
+				requireClose(t, want, dqkv.numbers(b, weights.F32), weights.F32,
+					fmt.Sprintf("%v, norms %v, workgroup %d", heads, norms, tuning.MapWorkgroup))
+			}
+		}
+	}
+}
