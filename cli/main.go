@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func newApp() *cli.App {
 	app := &cli.App{
 		Name:                      "loquetier",
-		Usage:                     "serve one language model with many LoRA adapters on any Vulkan device",
+		Usage:                     "serve and fine-tune many LoRA adapters of one language model on any Vulkan device",
 		Version:                   version(),
 		Commands:                  commands(),
 		Action:                    noCommand,
@@ -75,7 +75,7 @@ func newApp() *cli.App {
 
 func commands() []*cli.Command {
 	return []*cli.Command{
-		demoCommand(), devicesCommand(), generateCommand(), chatCommand(), evalCommand(),
+		demoCommand(), devicesCommand(), generateCommand(), chatCommand(), trainCommand(), evalCommand(),
 		benchCommand(), adapterCommand(), completionCommand(),
 	}
 }

@@ -62,6 +62,8 @@ func checkUpdate(u batch.Update) error {
 		return fmt.Errorf("optimizer %d is unknown", u.Optimizer)
 	case u.Targets < 1:
 		return fmt.Errorf("%d targets: it takes at least 1", u.Targets)
+	case !(u.Eps > 0 && u.Eps < math.MaxFloat32): // numbers without a gradient are divided by it
+		return fmt.Errorf("eps %v: it takes a number above 0", u.Eps)
 	case u.Step < 1:
 		return fmt.Errorf("step %d: they count from 1", u.Step)
 	}
@@ -70,7 +72,7 @@ func checkUpdate(u batch.Update) error {
 		value float64
 		below float64
 	}{
-		{"learning rate", u.LR, math.MaxFloat32}, {"beta1", u.Beta1, 1}, {"beta2", u.Beta2, 1}, {"eps", u.Eps, math.MaxFloat32},
+		{"learning rate", u.LR, math.MaxFloat32}, {"beta1", u.Beta1, 1}, {"beta2", u.Beta2, 1},
 		{"weight decay", u.WeightDecay, math.MaxFloat32}, {"clip", u.Clip, math.MaxFloat32},
 	} {
 		if !(v.value >= 0 && v.value < v.below) { // a NaN fails every comparison

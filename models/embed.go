@@ -10,6 +10,11 @@ import (
 //go:embed stories/base stories/math stories/shakespeare stories/upper
 var files embed.FS
 
+// Pirate is the demo's data set: short stories, as .jsonl, that a pirate tells.
+//
+//go:embed demo/pirate.jsonl
+var Pirate []byte
+
 // Stories is the folder of the embedded model.
 func Stories() fs.FS { return sub("base") }
 

@@ -20,22 +20,16 @@ layout(push_constant) uniform Push {
 
 #include "reduce.glsl"
 
-// sums are those of x^2 and of g dy x over a row, from `first` on in steps.
-vec2 sums(uint at, uint from, uint first, uint step) {
+// row_sums are those of x^2 and of g dy x over a row, in every lane. Unlike in
+// norm.comp lanes share the work even of a software device: three loads an
+// element cost more than the barriers.
+vec2 row_sums(uint at, uint from) {
     vec2 s = vec2(0);
-    for (uint i = first; i < width; i += step) {
+    for (uint i = gl_LocalInvocationID.x * 4; i < width; i += WG * 4) {
         vec4 a = load_f32(x, at + i);
         s += vec2(dot(a, a), dot(load_f32(g, i) * load_f32(dy, from + i), a));
     }
-    return s;
-}
-
-// row_sums are the whole row's, in every lane. A small workgroup's lanes each
-// sum all of it: see row_rms in norm.comp.
-vec2 row_sums(uint at, uint from) {
-    if (WG <= SMALL) return sums(at, from, 0, 4);
-    vec2 mine = sums(at, from, gl_LocalInvocationID.x * 4, WG * 4);
-    return vec2(sum_of_lanes(mine.x), sum_of_lanes(mine.y));
+    return vec2(sum_of_lanes(s.x), sum_of_lanes(s.y));
 }
 
 void main() {

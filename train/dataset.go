@@ -90,6 +90,17 @@ func (d *Dataset) check() error {
 	return errNoTargets
 }
 
+// Longest is the most rows that a sequence takes of a step; 0 for no data.
+func (d *Dataset) Longest() int {
+	longest := 0
+	if d != nil {
+		for _, e := range d.Examples {
+			longest = max(longest, e.rows())
+		}
+	}
+	return longest
+}
+
 // where names an example for messages.
 func (d *Dataset) where(i int) string {
 	if line := d.Examples[i].Line; line > 0 {

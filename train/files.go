@@ -19,6 +19,7 @@ type disk interface {
 	Write(path string, write func(io.Writer) error) error // a new file or the whole of an old one, synced
 	Rename(from, to string) error                         // synced
 	RemoveAll(path string) error                          // it may be gone; synced
+	Sync(f *os.File) error
 }
 
 // osDisk is the real one.
@@ -66,6 +67,8 @@ func (osDisk) RemoveAll(path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
+func (osDisk) Sync(f *os.File) error { return f.Sync() }
+
 // syncDir makes a changed name in a folder last, where the system has a call
 // for it.
 func syncDir(dir string) error {
@@ -92,9 +95,18 @@ func replace(d disk, path string, write func(io.Writer) error) error {
 		err = d.Rename(temporary, path)
 	}
 	if err != nil {
-		os.Remove(temporary) // it may not be there; the error to tell is the first
+		err = discard(d, temporary, err)
 	}
 	return err
+}
+
+// discard removes what was not completed: where the disk is full, others need
+// the room.
+func discard(d disk, path string, why error) error {
+	if err := d.RemoveAll(path); err != nil {
+		return fmt.Errorf("%w; and %w", why, err)
+	}
+	return why
 }
 
 // whole writes data.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"loquetier/engine"
+	"loquetier/engine/weights"
 )
 
 // A Trainee is an adapter that is being trained, in a slot of its own. What is
@@ -82,5 +83,7 @@ func (t *Trainee) End() error {
 	return nil
 }
 
-// Bytes is what training an adapter takes of the device's memory.
-func (a *Adapter) Bytes(e *engine.Engine) int64 { return e.TrainingBytes(a.forEngine()) }
+// TrainingBytes is what training an adapter would take of a device's memory.
+func (a *Adapter) TrainingBytes(device *engine.Device, checkpoint *weights.Checkpoint, config engine.Config) (int64, error) {
+	return engine.TrainingBytes(device, checkpoint, config, a.forEngine())
+}

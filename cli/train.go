@@ -1,0 +1,246 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"loquetier/engine"
+	"loquetier/engine/weights"
+	"loquetier/train"
+	"loquetier/virtualmod"
+)
+
+func trainCommand() *cli.Command {
+	return &cli.Command{
+		Name: "train", Usage: "fine-tune adapters of a model, one or several at once",
+		Flags: modelFlags(trainFlags()...),
+		Description: `loquetier train --model stories --data stories.jsonl --out tuned --rank 8 --steps 200 --lr 1e-3
+loquetier train --model DIR --data book.txt --block 128 --eval-data rest.txt --eval-every 50 --out tuned
+loquetier train --model DIR --jobs jobs.jsonl`,
+		Action: trainAction,
+	}
+}
+
+// trainAction checks everything about the jobs before the model is loaded.
+func trainAction(c *cli.Context) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	o, err := modelOptionsOf(c)
+	if err != nil {
+		return err
+	}
+	jobs, err := jobOptionsOf(c)
+	if err != nil {
+		return err
+	}
+	return withCheckpoint(c, o, func(s *session, checkpoint *weights.Checkpoint) error {
+		t := &training{session: s, checkpoint: checkpoint}
+		if s.options.recompute, err = recomputeOf(c); err != nil {
+			return err
+		}
+		if err := t.prepare(c, jobs); err != nil {
+			return err
+		}
+		if c.Bool("plan") {
+			return t.printPlan(c.App.Writer)
+		}
+		return t.run(c)
+	})
+}
+
+// training is one or several jobs on one base.
+type training struct {
+	*session
+	checkpoint *weights.Checkpoint
+	jobs       []*trainingJob
+}
+
+// trainingJob is a job from its options to its end.
+type trainingJob struct {
+	jobOptions
+	data, eval *train.Dataset
+	adapter    *virtualmod.Adapter // what it begins with
+	init       weights.Folder      // where that is read from; nil for a new one
+	trainee    *virtualmod.Trainee
+	job        *train.Job
+}
+
+// prepare reads the data and makes the adapters, and from that decides how
+// many rows a step takes.
+func (t *training) prepare(c *cli.Context, jobs []jobOptions) error {
+	for _, o := range jobs {
+		j := &trainingJob{jobOptions: o}
+		if err := t.prepareJob(j); err != nil {
+			return o.wrap(err)
+		}
+		t.jobs = append(t.jobs, j)
+	}
+	return t.size(c)
+}
+
+func (t *training) prepareJob(j *trainingJob) (err error) {
+	if j.logFile != "" {
+		log, err := j.openLog()
+		if err != nil {
+			return err
+		}
+		t.later(log.Close)
+	}
+	config := t.checkpoint.Config
+	reader := train.Reader{Text: t.text, Vocabulary: config.VocabSize, Block: j.settings.Block}
+	if j.data, err = reader.Load(j.dataFile); err != nil {
+		return blockMissing(err)
+	}
+	if j.evalFile != "" {
+		if j.eval, err = reader.Load(j.evalFile); err != nil {
+			return blockMissing(err)
+		}
+	}
+	if j.settings.Init == "" {
+		return t.newAdapter(j)
+	}
+	if j.init, err = openAdapter(j.settings.Init); err != nil {
+		return err
+	}
+	t.later(j.init.Close)
+	if j.adapter, err = virtualmod.ReadPEFT(j.init, config); err != nil {
+		return fmt.Errorf("--init %s: %w", j.settings.Init, err)
+	}
+	return nil
+}
+
+// blockMissing words a missing flag as wrong usage.
+func blockMissing(err error) error {
+	if errors.Is(err, train.ErrNoBlock) {
+		return usagef("%w", err)
+	}
+	return err
+}
+
+func (t *training) newAdapter(j *trainingJob) error {
+	targets, err := virtualmod.ParseTargets(j.settings.Targets)
+	if err != nil {
+		return usagef("--targets: %w", err)
+	}
+	j.adapter, err = virtualmod.NewAdapter(virtualmod.Spec{
+		Rank: j.settings.Rank, Alpha: j.settings.Alpha, RSLoRA: j.settings.RSLoRA, Targets: targets,
+	}, t.checkpoint.Config, j.settings.Seed)
+	if err != nil {
+		return usagef("%w", err)
+	}
+	j.adapter.Name, j.adapter.Base = j.out, t.options.model
+	return nil
+}
+
+// Rows of a training step where nothing else is asked for: what keeps a device
+// busy.
+const (
+	softwareTrainRows = 1024
+	gpuTrainRows      = 4096
+)
+
+// size decides how many training rows a step takes: as asked for, or those of
+// the jobs' micro-batches together, up to what keeps the device busy and at least
+// the longest sequence.
+func (t *training) size(c *cli.Context) error {
+	longest, all := 0, 0
+	for _, j := range t.jobs {
+		l := max(j.data.Longest(), j.eval.Longest())
+		longest, all = max(longest, min(l, t.context())), all+l*j.settings.MicroBatch
+	}
+	most := gpuTrainRows
+	if engine.FamilyFor(t.device.Info) == "software" {
+		most = softwareTrainRows
+	}
+	rows := max(longest, min(all, most))
+	if asked := c.Int("train-rows"); c.IsSet("train-rows") {
+		if asked < 2 || asked > maxTokens {
+			return usagef("--train-rows %d: it takes 2 to %d", asked, maxTokens)
+		}
+		rows = asked
+	}
+	o := &t.session.options
+	o.trainRows, o.maxRows = rows, rows
+	if o.cacheTokens == 0 {
+		o.cacheTokens = 2*rows + 16*len(t.jobs) // a sequence's last block may be nearly empty
+	}
+	return nil
+}
+
+// context is the longest sequence.
+func (t *training) context() int {
+	if n := t.options.context; n > 0 {
+		return n
+	}
+	return t.checkpoint.Config.MaxPositions
+}
+
+// run loads the model, runs all jobs together, and returns the first error.
+func (t *training) run(c *cli.Context) error {
+	if err := t.serve(t.checkpoint); err != nil {
+		return err
+	}
+	view := newTrainView(c, t.jobs)
+	for i, j := range t.jobs {
+		if err := t.begin(c, j, func(e train.Event) { view.tell(i, e) }); err != nil {
+			t.stopAll()
+			return errors.Join(j.wrap(err), view.wait())
+		}
+	}
+	defer context.AfterFunc(c.Context, t.stopAll)()
+	for _, j := range t.jobs {
+		<-j.job.Ended()
+	}
+	return firstError(view.wait(), t.outcome(), c.Context.Err())
+}
+
+// stopAll asks the jobs that run to save and end.
+func (t *training) stopAll() {
+	for _, j := range t.jobs {
+		if j.job != nil {
+			j.job.Stop()
+		}
+	}
+}
+
+// outcome is the jobs' errors.
+func (t *training) outcome() error {
+	var all []error
+	for _, j := range t.jobs {
+		if err := j.job.Err(); err != nil {
+			all = append(all, j.wrap(err))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// begin puts a job's adapter on the device and starts the job.
+func (t *training) begin(c *cli.Context, j *trainingJob, events func(train.Event)) error {
+	var err error
+	if stopped := t.scheduler.Do(func() { err = t.attachJob(j, events) }); stopped != nil {
+		return stopped
+	}
+	if err != nil {
+		return err
+	}
+	return t.scheduler.Train(j.job)
+}
+
+func (t *training) attachJob(j *trainingJob, events func(train.Event)) (err error) {
+	if j.trainee, err = t.base.Train(j.adapter); err != nil {
+		return err
+	}
+	j.job, err = train.NewJob(train.Config{
+		Settings: j.settings, Data: j.data, Eval: j.eval, Out: j.out, Resume: j.resume, Overwrite: j.overwrite,
+		Base: t.checkpoint.Fingerprint(), Context: t.engine.Context(), Rows: t.engine.TrainRows(), Blocks: t.engine.CacheBlocks(),
+		Trainee: j.trainee, WriteAdapter: (*virtualmod.Adapter).Write, Events: events, Log: j.log,
+	})
+	if err != nil {
+		return errors.Join(err, j.trainee.End())
+	}
+	return nil
+}
