@@ -92,9 +92,18 @@ func replace(d disk, path string, write func(io.Writer) error) error {
 		err = d.Rename(temporary, path)
 	}
 	if err != nil {
-		os.Remove(temporary) // it may not be there; the error to tell is the first
+		err = discard(d, temporary, err)
 	}
 	return err
+}
+
+// discard removes what was not completed: where the disk is full, others need
+// the room.
+func discard(d disk, path string, why error) error {
+	if err := d.RemoveAll(path); err != nil {
+		return fmt.Errorf("%w; and %w", why, err)
+	}
+	return why
 }
 
 // whole writes data.
