@@ -198,8 +198,8 @@ func (j *Job) save() error {
 }
 
 func (j *Job) write() error {
-	if err := j.log.sync(); err != nil {
-		return err
+	if err := j.config.disk.Sync(j.log.file); err != nil {
+		return fmt.Errorf("write the log: %w", err)
 	}
 	if err := j.folder.add(j.at.Step, j.fill); err != nil {
 		return err

@@ -19,6 +19,7 @@ type disk interface {
 	Write(path string, write func(io.Writer) error) error // a new file or the whole of an old one, synced
 	Rename(from, to string) error                         // synced
 	RemoveAll(path string) error                          // it may be gone; synced
+	Sync(f *os.File) error
 }
 
 // osDisk is the real one.
@@ -65,6 +66,8 @@ func (osDisk) RemoveAll(path string) error {
 	}
 	return syncDir(filepath.Dir(path))
 }
+
+func (osDisk) Sync(f *os.File) error { return f.Sync() }
 
 // syncDir makes a changed name in a folder last, where the system has a call
 // for it.

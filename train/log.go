@@ -97,12 +97,4 @@ func (l *runLog) add(record any) error {
 	return nil
 }
 
-// sync makes what was written last.
-func (l *runLog) sync() error {
-	if err := l.file.Sync(); err != nil {
-		return fmt.Errorf("write the log: %w", err)
-	}
-	return nil
-}
-
 func (l *runLog) close() error { return l.file.Close() }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -159,6 +160,8 @@ func (quick) Write(path string, write func(io.Writer) error) error {
 
 func (quick) Rename(from, to string) error { return os.Rename(from, to) }
 
+func (quick) Sync(*os.File) error { return nil }
+
 func (quick) RemoveAll(path string) error { return os.RemoveAll(path) }
 
 // adapterWriter writes a stand-in of an adapter's files.
@@ -211,3 +214,5 @@ func read(t *testing.T, names ...string) string {
 	require.NoError(t, err)
 	return string(data)
 }
+
+var hashes = regexp.MustCompile(`sha256:[0-9a-f]{12}`)
