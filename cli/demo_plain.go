@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"loquetier/train"
 )
 
 // demoPlain shows the demo as lines, each with the name of its stream.
@@ -45,6 +47,9 @@ func (p *demoPlain) run(_ context.Context, updates <-chan demoUpdate, summary fu
 
 // show prints the lines that are complete.
 func (p *demoPlain) show(u demoUpdate) error {
+	if u.train != nil {
+		return p.showTraining(u)
+	}
 	line := p.lines[u.stream] + u.text
 	for {
 		cut := strings.IndexByte(line, '\n')
@@ -64,6 +69,17 @@ func (p *demoPlain) show(u demoUpdate) error {
 		return nil
 	}
 	return p.print(u.stream, line)
+}
+
+// showTraining prints every tenth share of the training.
+func (p *demoPlain) showTraining(u demoUpdate) error {
+	switch e := u.train; {
+	case e.Kind == train.StepDone && (e.Step%max(1, e.Steps/10) == 0 || e.Step+1 == e.Steps):
+		return p.print(u.stream, fmt.Sprintf("(in training) step %d of %d, loss %.2f", e.Step+1, e.Steps, float64(e.Record.Loss)))
+	case e.Kind == train.Ended && e.Err == nil:
+		return p.print(u.stream, "(trained, and published)")
+	}
+	return nil
 }
 
 func (p *demoPlain) print(stream int, line string) error {

@@ -11,6 +11,8 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"charm.land/lipgloss/v2"
 	"github.com/urfave/cli/v2"
+
+	"loquetier/train"
 )
 
 // demoScreen shows the demo on a terminal: a column for each stream where
@@ -20,6 +22,8 @@ type demoScreen struct {
 	out           io.Writer
 	names         []string
 	texts         []string
+	curve         train.Curve // of the last stream's adapter
+	training      string      // how far that is
 	width, height int
 	summary       func() demoSummary
 	status        string
@@ -70,6 +74,9 @@ func (m *demoScreen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case demoUpdate:
 		m.texts[msg.stream] += msg.text
+		if msg.train != nil {
+			m.learn(*msg.train)
+		}
 		if err := demoError(msg); err != nil && m.err == nil {
 			m.err = err
 		}
@@ -87,6 +94,17 @@ func (m *demoScreen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 	}
 	return m, nil
+}
+
+// learn notes a step of the training.
+func (m *demoScreen) learn(e train.Event) {
+	switch e.Kind {
+	case train.StepDone:
+		m.curve.Loss = append(m.curve.Loss, train.Point{Step: e.Step, Loss: float64(e.Record.Loss)})
+		m.training = fmt.Sprintf("in training: step %d of %d, loss %.2f", e.Step+1, e.Steps, float64(e.Record.Loss))
+	case train.Ended:
+		m.training = "trained in the same steps, and published"
+	}
 }
 
 // View draws the streams and what they have cost so far.
@@ -113,11 +131,23 @@ func (m *demoScreen) streams(room int) string {
 	return lipgloss.JoinHorizontal(lipgloss.Top, columns...)
 }
 
-// stream draws one stream's name and the end of its text.
+// curveHeight is the height of the loss curve, in lines.
+const curveHeight = 8
+
+// stream draws one stream's name and the end of its text; for the last one
+// how its adapter's training goes.
 func (m *demoScreen) stream(i, width, height int) string {
 	name := lipgloss.NewStyle().Bold(true).Foreground(lipgloss.Color(fmt.Sprint(i + 1))).Width(width).Render(m.names[i])
+	above := []string{name}
+	if i == len(m.names)-1 && m.training != "" {
+		above = append(above, lipgloss.NewStyle().Faint(true).Width(width).PaddingRight(2).Render(m.training))
+		if height > 2*curveHeight && len(m.curve.Loss) > 1 {
+			above = append(above, strings.TrimRight(m.curve.Text(width-2, curveHeight), "\n"))
+		}
+	}
+	room := max(1, height-lipgloss.Height(lipgloss.JoinVertical(lipgloss.Left, above...)))
 	text := lipgloss.NewStyle().Width(width).PaddingRight(2).Render(m.texts[i])
 	lines := strings.Split(text, "\n")
-	lines = lines[max(0, len(lines)-max(1, height-1)):]
-	return lipgloss.JoinVertical(lipgloss.Left, append([]string{name}, lines...)...)
+	lines = lines[max(0, len(lines)-room):]
+	return lipgloss.JoinVertical(lipgloss.Left, append(above, lines...)...)
 }

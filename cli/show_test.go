@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"loquetier/engine/vk"
+	"loquetier/train"
 )
 
 func TestDevices(t *testing.T) {
@@ -61,17 +62,18 @@ func TestAdapterInfoNeedsNoBase(t *testing.T) {
 	}
 }
 
-func TestDemoPrintsAllStreamsFromOneBatch(t *testing.T) {
+func TestDemoServesAndTrainsInTheSameSteps(t *testing.T) {
 	start := time.Now()
-	out := succeed(t, "demo")
-	assert.Less(t, time.Since(start), 30*time.Second)
-	for _, name := range []string{"base", "stories/math", "stories/shakespeare", "stories/upper"} {
+	out := succeed(t, "demo", "--steps", "2")
+	assert.Less(t, time.Since(start), 60*time.Second)
+	for _, name := range []string{"base", "stories/math", "stories/shakespeare", "stories/upper", "pirate"} {
 		assert.Regexp(t, "(?m)^"+name+" +\\| \\S", out)
 	}
-	m := regexp.MustCompile(`\n4 streams, one batch: (\d+) tokens in \S+ s, \d+ tokens/s\. (\d+) steps, (\d+) of them shared by several adapters, up to 4 in one`).FindStringSubmatch(out)
+	assert.Regexp(t, `(?m)^pirate +\| \(in training\) step 2 of 2, loss \d`, out)
+	m := regexp.MustCompile(`\n5 streams and one job, in the same steps: (\d+) tokens served, (\d+) trained in \S+ s\. (\d+) steps, (\d+) of them shared by several adapters, up to 5 in one`).FindStringSubmatch(out)
 	require.NotNil(t, m, out)
-	assert.Equal(t, []string{"480", "120", "120"}, m[1:], "tokens, steps, shared steps")
-	assert.Equal(t, steady(out), steady(succeed(t, "demo")), "the seed is fixed")
+	assert.Equal(t, "160", m[4], "the four streams and the job share their steps")
+	assert.Equal(t, steady(out), steady(succeed(t, "demo", "--steps", "2")), "the seeds are fixed")
 }
 
 // steady is the demo's output without times, its lines by stream.
@@ -100,6 +102,12 @@ func TestDemoScreen(t *testing.T) {
 	}
 	assert.Regexp(t, "^text 0 +text 1 +text 2 +text 3", lines(120, 24)[2], "side by side")
 	assert.Regexp(t, "^text 0 *$", lines(60, 24)[2], "one below the other")
+	for step := range 9 {
+		m.Update(demoUpdate{stream: 3, train: &train.Event{Kind: train.StepDone, Step: step, Steps: 9, Record: train.StepRecord{Loss: train.Number(9 - step)}}})
+	}
+	screen := strings.Join(lines(120, 40), "\n")
+	assert.Contains(t, screen, "in training: step 9 of 9")
+	assert.Contains(t, screen, "██", "the loss curve")
 	m.Update(demoUpdate{stream: 0, text: strings.Repeat(" more and more", 500) + " last"})
 	assert.Contains(t, strings.Join(lines(120, 20), "\n"), "last", "the end is in view")
 	assert.Contains(t, m.View().Content, "some device")

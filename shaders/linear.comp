@@ -114,22 +114,28 @@ void b_row(Slot s, uint r) {
 }
 
 // expand adds part h's LoRA product for rows i to i + n - 1 of the tile: for
-// those of them that have the slot. Each load of B serves all.
+// those of them that have the slot. Each load of B serves all. What rows of
+// another slot get is dropped when it is complete, not multiplied by zero: an
+// adapter with infinite numbers is nobody else's business.
 void expand(uint h, uint i, uint n, int slot, uint first, uint step) {
     if (slot < 0) return;
     Slot s = part[h].slots.v[slot];
     if (IS_NULL(s.b) || first >= s.rank) return;
     b_start(s);
-    const bool mine = slots.v[row_of(i)] == slot, next = slots.v[row_of(i + 1)] == slot;
+    float sum[TM * WIDE];
+    for (uint j = 0; j < n * WIDE; j++) sum[j] = 0;
     uint r = first;
     do {
         b_row(s, r);
-        for (uint j = i; j < i + n; j++) {
-            vec4 vr = ADAPTERS == ALIKE || (j == i ? mine : next) ? v_of(row_of(j), h, r) : vec4(0);
-            for (uint c = 0; c < WIDE; c++) acc[j * TN + h * WIDE + c] += dot(vr, wide[c]);
+        for (uint j = 0; j < n; j++) {
+            vec4 vr = v_of(row_of(i + j), h, r);
+            for (uint c = 0; c < WIDE; c++) sum[j * WIDE + c] += dot(vr, wide[c]);
         }
         r += step;
     } while (r < s.rank);
+    for (uint j = 0; j < n; j++)
+        if (ADAPTERS == ALIKE || slots.v[row_of(i + j)] == slot)
+            for (uint c = 0; c < WIDE; c++) acc[(i + j) * TN + h * WIDE + c] += sum[j * WIDE + c];
 }
 
 // adapters adds the LoRA products of all rows: of a tile of one adapter at

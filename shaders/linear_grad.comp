@@ -51,23 +51,28 @@ void base_product(Part part) {
     } while (n < part.n);
 }
 
-// lora adds U . A for rows i to end - 1 of the tile, which have the slot.
+// lora adds U . A for rows i to end - 1 of the tile, which have the slot. What
+// the others would get is dropped when it is complete, as in linear.comp.
 void lora(uint p, int slot, uint i, uint end) {
     if (slot < 0) return;
     Slot s = parts.v[p].slots.v[slot];
     if (IS_NULL(s.a)) return;
+    vec4 sum[TM * VECS];
+    for (uint m = 0; m < TM * VECS; m++) sum[m] = vec4(0);
     uint r = 0;
     do {
         vec4 d[TM];
-        for (uint m = 0; m < TM; m++)
-            d[m] = ADAPTERS == ALIKE || m >= i && m < end ? load_f32(u, (row[m] * count + p) * u_stride + r) : vec4(0);
+        for (uint m = 0; m < TM; m++) d[m] = load_f32(u, (row[m] * count + p) * u_stride + r);
         for (uint j = 0; j < 4; j++)
             for (uint c = 0; c < VECS; c++) {
                 vec4 wide = load_act(s.a, (r + j) * k + column[c]);
-                for (uint m = 0; m < TM; m++) acc[m * VECS + c] += d[m][j] * wide;
+                for (uint m = 0; m < TM; m++) sum[m * VECS + c] += d[m][j] * wide;
             }
         r += 4;
     } while (r < s.rank);
+    for (uint m = 0; m < TM; m++)
+        if (ADAPTERS == ALIKE || m >= i && m < end)
+            for (uint c = 0; c < VECS; c++) acc[m * VECS + c] += sum[m * VECS + c];
 }
 
 // adapters adds the LoRA terms, run by run of rows with one slot.
