@@ -129,12 +129,16 @@ void expand(uint h, uint i, uint n, int slot, uint first, uint step) {
         b_row(s, r);
         for (uint j = 0; j < n; j++) {
             vec4 vr = v_of(row_of(i + j), h, r);
-            for (uint c = 0; c < WIDE; c++) sum[j * WIDE + c] += dot(vr, wide[c]);
+            for (uint c = 0; c < WIDE; c++) {
+                if (ADAPTERS == ALIKE) acc[j * TN + h * WIDE + c] += dot(vr, wide[c]); // i is 0
+                else sum[j * WIDE + c] += dot(vr, wide[c]);
+            }
         }
         r += step;
     } while (r < s.rank);
+    if (ADAPTERS == ALIKE) return;
     for (uint j = 0; j < n; j++)
-        if (ADAPTERS == ALIKE || slots.v[row_of(i + j)] == slot)
+        if (slots.v[row_of(i + j)] == slot)
             for (uint c = 0; c < WIDE; c++) acc[(i + j) * TN + h * WIDE + c] += sum[j * WIDE + c];
 }
 

@@ -66,12 +66,16 @@ void lora(uint p, int slot, uint i, uint end) {
         for (uint j = 0; j < 4; j++)
             for (uint c = 0; c < VECS; c++) {
                 vec4 wide = load_act(s.a, (r + j) * k + column[c]);
-                for (uint m = 0; m < TM; m++) sum[m * VECS + c] += d[m][j] * wide;
+                for (uint m = 0; m < TM; m++) {
+                    if (ADAPTERS == ALIKE) acc[m * VECS + c] += d[m][j] * wide;
+                    else sum[m * VECS + c] += d[m][j] * wide;
+                }
             }
         r += 4;
     } while (r < s.rank);
-    for (uint m = 0; m < TM; m++)
-        if (ADAPTERS == ALIKE || m >= i && m < end)
+    if (ADAPTERS == ALIKE) return;
+    for (uint m = 0; m < TM; m++) // bounds that the compiler knows keep acc in registers
+        if (m >= i && m < end)
             for (uint c = 0; c < VECS; c++) acc[m * VECS + c] += sum[m * VECS + c];
 }
 
