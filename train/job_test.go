@@ -242,6 +242,25 @@ func TestAJobThatStaysNotFiniteFails(t *testing.T) {
 	assert.Equal(t, "step-6\n", read(t, c.Out, stateDir, latestFile))
 }
 
+func TestOnlySkippedStepsInARowCount(t *testing.T) {
+	c, d := config(t)
+	c.Settings.Steps = 16
+	d[4].poison = func(update int) bool { return update%2 == 1 }
+	assert.Equal(t, 8, trained(t, c, d).at.Updates)
+}
+
+func TestSkippedStepsCountAcrossAResume(t *testing.T) {
+	c, d := config(t)
+	d[4].poison = func(update int) bool { return update >= 3 }
+	c.Settings.StopAfter = 6
+	trained(t, c, d)
+	c.Settings.StopAfter = 0
+	j, d := again(t, c)
+	d[4].poison = func(int) bool { return true }
+	d.drive(t, j, c.Rows, c.Blocks)
+	assert.ErrorContains(t, j.Err(), "step 7: the loss or its gradient was not finite in 5 steps in a row")
+}
+
 func TestStepsWithoutTargetsAreSkipped(t *testing.T) {
 	c, d := config(t)
 	c.Settings.MicroBatch, c.Settings.Accumulate, c.Settings.NoShuffle, c.Settings.Steps = 1, 1, true, 5
