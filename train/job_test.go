@@ -152,12 +152,14 @@ func TestALogHasTheFieldsOfTheContract(t *testing.T) {
 	c, d := config(t)
 	var copied lines
 	c.Log = &copied
-	trained(t, c, d)
+	j := trained(t, c, d)
 	log := read(t, c.Out, logFile)
 	assert.Equal(t, log, string(copied))
 	assert.Regexp(t, `^\{"step":0,"eval_loss":[0-9.]+\}
 \{"step":0,"loss":[0-9.]+,"grad_norm":[0-9.]+,"lr":0.005,"targets":\d+,"tokens":\d+,"tokens_per_s":[0-9.e+]+\}
 \{"step":1,"loss":`, log)
+	curve := j.Curve()
+	assert.Equal(t, []int{9, 4}, []int{len(curve.Loss), len(curve.Eval)})
 	svg := read(t, c.Out, curveFile)
 	assert.Contains(t, svg, "evaluation")
 	assert.Contains(t, svg, `<path class="mean"`)
