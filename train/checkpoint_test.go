@@ -221,6 +221,39 @@ func TestAKillAtAnyOperationLeavesACheckpoint(t *testing.T) {
 	assert.Greater(t, resumed, 40)
 }
 
+// A job that stops in the middle of a step saves it a second time.
+func TestAKillAtTheSecondCheckpointOfAStep(t *testing.T) {
+	const rows = 40
+	want := uninterrupted(t, rows)
+	for operations := 0; ; operations++ {
+		c, d := config(t)
+		c.Rows = rows
+		left := 1 << 30
+		c.disk = mortal{left: &left}
+		c.WriteAdapter = adapterWriter(c.disk)
+		j := newTestJob(t, c)
+		for j.at.Step < 2 || j.at.Cursor == 12 {
+			d.step(t, j, c.Rows, c.Blocks)
+		}
+		require.Equal(t, "step-2\n", read(t, c.Out, stateDir, latestFile))
+		left = operations
+		j.Stop()
+		d.step(t, j, c.Rows, c.Blocks)
+		require.True(t, j.Done())
+		lived := j.Err() == nil
+		intact(t, c.Out)
+		c.disk, c.WriteAdapter = quick{}, adapterWriter(quick{})
+		j, d = again(t, c)
+		d.drive(t, j, c.Rows, c.Blocks)
+		require.NoError(t, j.Err())
+		require.Equal(t, want, leftBy(t, c), "killed after %d operations", operations)
+		if lived {
+			assert.Greater(t, operations, 10)
+			return
+		}
+	}
+}
+
 // full is a disk without room for one more file.
 type full struct {
 	quick

@@ -149,6 +149,10 @@ func newJob(c Config) (*Job, error) {
 // Steps is the number of optimizer steps of the whole run.
 func (j *Job) Steps() int { return j.steps }
 
+// Curve is the losses so far, those before a resume included. It may be called
+// where Events are, and from anywhere once the job has ended.
+func (j *Job) Curve() Curve { return j.log.curve }
+
 // Stop asks the job to save and end before the next step. It can be resumed.
 func (j *Job) Stop() { j.stopping.Store(true) }
 

@@ -152,12 +152,14 @@ func TestALogHasTheFieldsOfTheContract(t *testing.T) {
 	c, d := config(t)
 	var copied lines
 	c.Log = &copied
-	trained(t, c, d)
+	j := trained(t, c, d)
 	log := read(t, c.Out, logFile)
 	assert.Equal(t, log, string(copied))
 	assert.Regexp(t, `^\{"step":0,"eval_loss":[0-9.]+\}
 \{"step":0,"loss":[0-9.]+,"grad_norm":[0-9.]+,"lr":0.005,"targets":\d+,"tokens":\d+,"tokens_per_s":[0-9.e+]+\}
 \{"step":1,"loss":`, log)
+	curve := j.Curve()
+	assert.Equal(t, []int{9, 4}, []int{len(curve.Loss), len(curve.Eval)})
 	svg := read(t, c.Out, curveFile)
 	assert.Contains(t, svg, "evaluation")
 	assert.Contains(t, svg, `<path class="mean"`)
@@ -240,6 +242,25 @@ func TestAJobThatStaysNotFiniteFails(t *testing.T) {
 	d.drive(t, j, c.Rows, c.Blocks)
 	assert.EqualError(t, j.Err(), "step 7: the loss or its gradient was not finite in 5 steps in a row: lower --lr, or look at the data")
 	assert.Equal(t, "step-6\n", read(t, c.Out, stateDir, latestFile))
+}
+
+func TestOnlySkippedStepsInARowCount(t *testing.T) {
+	c, d := config(t)
+	c.Settings.Steps = 16
+	d[4].poison = func(update int) bool { return update%2 == 1 }
+	assert.Equal(t, 8, trained(t, c, d).at.Updates)
+}
+
+func TestSkippedStepsCountAcrossAResume(t *testing.T) {
+	c, d := config(t)
+	d[4].poison = func(update int) bool { return update >= 3 }
+	c.Settings.StopAfter = 6
+	trained(t, c, d)
+	c.Settings.StopAfter = 0
+	j, d := again(t, c)
+	d[4].poison = func(int) bool { return true }
+	d.drive(t, j, c.Rows, c.Blocks)
+	assert.ErrorContains(t, j.Err(), "step 7: the loss or its gradient was not finite in 5 steps in a row")
 }
 
 func TestStepsWithoutTargetsAreSkipped(t *testing.T) {

@@ -34,6 +34,7 @@ type simState struct {
 	Moment   float64
 	Gradient float32 // of the sums so far
 	Updates  int
+	Applied  int // of the updates: those that changed the weight
 }
 
 func (s *sim) Slot() int { return s.slot }
@@ -72,6 +73,7 @@ func (s *sim) update(u batch.Update) float64 {
 	s.Gradient = 0
 	s.Updates++
 	if Number(g).finite() {
+		s.Applied++
 		s.Moment = u.Beta1*s.Moment + (1-u.Beta1)*g
 		s.Weight -= u.LR * s.Moment / (1 - math.Pow(u.Beta1, float64(u.Step)))
 	}
@@ -98,6 +100,7 @@ func (d device) step(t *testing.T, j *Job, rows, blocks int) ([]batch.Span, []ba
 	for _, u := range updates {
 		require.NotEmpty(t, spans)
 		require.Equal(t, batch.Train, spans[0].Kind)
+		require.Equal(t, d[u.Slot].Applied+1, u.Step)
 		norms = append(norms, d[u.Slot].update(u))
 	}
 	if len(spans) > 0 {
