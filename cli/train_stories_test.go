@@ -50,7 +50,11 @@ type logged struct {
 	Loss     float64
 	GradNorm float64 `json:"grad_norm"`
 	LR       float64
+	Targets  int
+	Tokens   int
 	EvalLoss *float64 `json:"eval_loss"`
+
+	TokensPerSecond float64 `json:"tokens_per_s"`
 }
 
 // trainStory runs a recipe for some of its steps and returns its log and the

@@ -77,7 +77,7 @@ func (v *trainView) step(j *jobView, e train.Event) {
 	}
 	j.last, j.tokens = e.Record, j.tokens+e.Record.Tokens
 	if e.Kind == train.StepSkipped {
-		v.line(j, fmt.Sprintf("step %d: skipped: the loss or its gradient is not finite", e.Step))
+		v.line(j, fmt.Sprintf("step %d of %d: skipped: the loss or its gradient is not finite", e.Step+1, e.Steps))
 		return
 	}
 	j.curve.Loss = append(j.curve.Loss, train.Point{Step: e.Step, Loss: float64(e.Record.Loss)})
