@@ -91,6 +91,27 @@ func compileUnsplit(t *testing.T, device *engine.Device, tuning shaders.Tuning, 
 	}))
 }
 
+// compileTraining makes the backward kernels of products, norms and losses, and
+// the optimizer's.
+func compileTraining(t *testing.T, rec *vk.Recorder, k *engine.Kernels, product engine.Product, buf vk.Range) {
+	t.Helper()
+	for _, lora := range []engine.LoRA{{}, {V: buf, Slots: buf, Stride: 16}, {V: buf, Slots: buf, Stride: 16, Run: 256}} {
+		require.NoError(t, k.LinearGrad(rec, engine.LinearGrad{Product: product, LoRA: lora, DY: buf, DX: buf, Rows: 64}))
+	}
+	tiles := engine.Tiles{List: buf, Count: 4}
+	for _, err := range []error{
+		k.ShrinkGrad(rec, engine.ShrinkGrad{Product: product, Tiles: tiles, DY: buf, U: buf, Rows: 16, Stride: 16, MaxRank: 16}),
+		k.LoRAGrad(rec, engine.LoRAGrad{Product: product, Segments: buf, X: buf, DY: buf, U: buf, V: buf, Count: 1, Rows: 16, Stride: 16, MaxRank: 16}),
+		k.NormGrad(rec, engine.NormGrad{X: buf, G: buf, DY: buf, DX: buf, Rows: 16, Width: 4096}),
+		k.SiLUGrad(rec, engine.SiLUGrad{GateUp: buf, DY: buf, D: buf, Rows: 16, Width: 4096}),
+		k.CrossEntropy(rec, engine.CrossEntropy{Logits: buf, Targets: buf, Logs: buf, Rows: 16, Vocab: 128256}),
+		k.GradNorm(rec, engine.GradNorm{Rows: buf, Updates: 1}),
+		k.Optimizer(rec, engine.OptimizerStep{Rows: buf, Norms: buf, Updates: 1, Longest: 4096}),
+	} {
+		require.NoError(t, err)
+	}
+}
+
 func compileOps(t *testing.T, device *engine.Device, k *engine.Kernels, tuning shaders.Tuning) {
 	buf := vk.Range{Address: 1 << 20, Size: 1 << 40}
 	product := engine.Product{Table: buf, Weights: []vk.Range{buf, buf}, In: 4096, Outs: []int{4096, 4096}}
@@ -99,10 +120,13 @@ func compileOps(t *testing.T, device *engine.Device, k *engine.Kernels, tuning s
 	rec := device.NewRecorder(false)
 	check := func(err error) { t.Helper(); require.NoError(t, err) }
 	for _, tile := range tuning.Linear {
-		for _, epilogue := range []engine.Epilogue{engine.Plain, engine.Add, engine.SiLU} {
-			check(k.Linear(rec, engine.Linear{Product: product, X: buf, Y: buf, Rows: 64, Epilogue: epilogue, Tile: &tile}))
+		for _, epilogue := range []engine.Epilogue{engine.Plain, engine.Add, engine.SiLU, engine.SiLUKeep} {
+			check(k.Linear(rec, engine.Linear{Product: product, X: buf, Y: buf, Keep: buf, Rows: 64, Epilogue: epilogue, Tile: &tile}))
 		}
+		lora := engine.LoRA{V: buf, Slots: buf, Stride: 16}
+		check(k.Linear(rec, engine.Linear{Product: product, LoRA: lora, X: buf, Y: buf, Rows: 64, Tile: &tile}))
 	}
+	compileTraining(t, rec, k, product, buf)
 	shrink := engine.Shrink{
 		Product: product, Tiles: engine.Tiles{List: buf, Count: 4}, X: buf, V: buf, Rows: 16, Stride: 16, MaxRank: 16,
 	}
