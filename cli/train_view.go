@@ -30,13 +30,14 @@ type trainView struct {
 // jobView is what is known of a job.
 type jobView struct {
 	*trainingJob
-	bar    *mpb.Bar
-	last   train.StepRecord
-	first  float64 // loss of the first step of this run
-	tokens int
-	curve  train.Curve
-	begun  time.Time
-	status atomic.Pointer[string] // what the bar tells, for the bars' own goroutine
+	bar     *mpb.Bar
+	last    train.StepRecord
+	first   float64 // loss of the first step of this run
+	tokens  int
+	curve   train.Curve
+	summary string // at the end
+	begun   time.Time
+	status  atomic.Pointer[string] // what the bar tells, for the bars' own goroutine
 }
 
 func newTrainView(c *cli.Context, jobs []*trainingJob) *trainView {
@@ -119,6 +120,10 @@ func (v *trainView) ended(j *jobView, e train.Event) {
 	if n := len(j.curve.Eval); n > 0 {
 		text += fmt.Sprintf(", evaluation loss %.4f", j.curve.Eval[n-1].Loss)
 	}
+	if v.bars != nil {
+		j.summary = text // until the bars are gone
+		return
+	}
 	_, err := fmt.Fprintln(v.out, text)
 	v.note(err)
 }
@@ -155,6 +160,10 @@ func (v *trainView) wait() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, j := range v.jobs {
+		if j.summary != "" {
+			_, err := fmt.Fprintln(v.out, j.summary)
+			v.note(err)
+		}
 		if isTerminal(v.out) && len(j.curve.Loss) > 1 {
 			_, err := fmt.Fprintln(v.out, j.curve.Text(72, 12))
 			v.note(err)
