@@ -26,6 +26,8 @@ func (e *Engine) Check(s *batch.Span) error {
 	switch {
 	case len(s.Tokens) == 0:
 		return fmt.Errorf("no tokens")
+	case s.Kind == batch.Train && !e.trains(s.Slot):
+		return fmt.Errorf("nothing is trained in slot %d", s.Slot)
 	case s.Kind == batch.Train && (len(s.Tokens) < 2 || s.Position != 0):
 		return fmt.Errorf("training takes whole sequences of at least two tokens, not %d from position %d on", len(s.Tokens), s.Position)
 	case s.Position < 0 || end > e.config.Context:

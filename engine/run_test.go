@@ -48,7 +48,7 @@ func TestStepChecks(t *testing.T) {
 		"span 0: no adapter in slot 99":                         func(s *batch.Span) { s.Slot = 99 },
 		"span 0: 0 cache blocks for 3 tokens":                   func(s *batch.Span) { s.Blocks = nil },
 		"span 0: cache block 256 of 256":                        func(s *batch.Span) { s.Blocks = []int32{256} },
-		"span 0: training rows are not supported":               func(s *batch.Span) { s.Kind = batch.Train },
+		"span 0: nothing is trained in slot -1":                 func(s *batch.Span) { s.Kind = batch.Train },
 		"span 0: logits of row 3 of 3":                          func(s *batch.Span) { s.Wants = []batch.Want{{Row: 3}} },
 		"span 0: 21 log-probabilities, but at most 20 are told": func(s *batch.Span) { s.Wants = []batch.Want{{TopN: 21}} },
 		"span 0: temperature NaN: it takes 0 to 100": func(s *batch.Span) {

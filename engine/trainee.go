@@ -131,9 +131,14 @@ func (e *Engine) addTrainee(slot int, a Adapter) error {
 	return e.slots.write(e.device.Device)
 }
 
+// trains tells whether an adapter is trained in a slot.
+func (e *Engine) trains(slot int) bool {
+	return slot >= 0 && slot < len(e.residents) && e.residents[slot] != nil && e.residents[slot].trainee != nil
+}
+
 // trainee finds a training slot's arrays.
 func (e *Engine) trainee(slot int) (*trainee, error) {
-	if slot < 0 || slot >= len(e.residents) || e.residents[slot] == nil || e.residents[slot].trainee == nil {
+	if !e.trains(slot) {
 		return nil, fmt.Errorf("BUG: nothing is trained in slot %d", slot)
 	}
 	return e.residents[slot].trainee, nil
