@@ -74,17 +74,17 @@ type demoUpdate struct {
 
 // demoSummary is what the demo says in the end.
 type demoSummary struct {
-	streams, tokens int
-	trained         int // tokens, once for each time they were
-	took            time.Duration
-	counts          counts
-	device          string
+	streams int
+	trained int // tokens, once for each time they were
+	took    time.Duration
+	counts  counts
+	device  string
 }
 
 func (d demoSummary) String() string {
 	seconds := d.took.Seconds()
 	return fmt.Sprintf("%d streams and one job, in the same steps: %d tokens served, %d trained in %.1f s. %d steps, %d of them shared by several adapters, up to %d in one (the base counted). Device: %s",
-		d.streams, d.tokens, d.trained, seconds, d.counts.Steps, d.counts.Shared, d.counts.Most, d.device)
+		d.streams, d.counts.Tokens, d.trained, seconds, d.counts.Steps, d.counts.Shared, d.counts.Most, d.device)
 }
 
 // demoView shows the demo. run returns when the updates have ended, ctx is done
@@ -101,8 +101,8 @@ type demoRun struct {
 	updates chan demoUpdate
 	start   time.Time
 
-	mu             sync.Mutex // guards what follows
-	served, learnt int        // tokens
+	mu     sync.Mutex // guards what follows
+	learnt int        // tokens
 }
 
 func (s *session) demo(c *cli.Context, pirate *training) error {
@@ -134,7 +134,7 @@ func (s *session) demo(c *cli.Context, pirate *training) error {
 func (d *demoRun) summary() demoSummary {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return demoSummary{len(d.names), d.served, d.learnt, time.Since(d.start), d.engine.counts(), d.device.Info.Name}
+	return demoSummary{len(d.names), d.learnt, time.Since(d.start), d.engine.counts(), d.device.Info.Name}
 }
 
 // begin submits the streams and the job between two steps, so that they share
@@ -212,9 +212,6 @@ func (d *demoRun) collect(ctx context.Context, answers []*answer) (done <-chan s
 
 func (d *demoRun) finish(i int, a *answer) {
 	r := a.collect()
-	d.mu.Lock()
-	d.served += len(r.Tokens)
-	d.mu.Unlock()
 	d.updates <- demoUpdate{stream: i, reply: &r}
 }
 

@@ -141,6 +141,7 @@ func (t *training) newAdapter(j *trainingJob) error {
 const (
 	softwareTrainRows = 1024
 	gpuTrainRows      = 4096
+	mostTrainRows     = 65535 // workgroups that every device takes in each direction
 )
 
 // size decides how many training rows a step takes: as asked for, or those of
@@ -156,10 +157,10 @@ func (t *training) size(c *cli.Context) error {
 	if engine.FamilyFor(t.device.Info) == "software" {
 		most = softwareTrainRows
 	}
-	rows := max(longest, min(all, most))
+	rows := min(max(longest, min(all, most)), mostTrainRows)
 	if asked := c.Int("train-rows"); c.IsSet("train-rows") {
-		if asked < 2 || asked > maxTokens {
-			return usagef("--train-rows %d: it takes 2 to %d", asked, maxTokens)
+		if asked < 2 || asked > mostTrainRows {
+			return usagef("--train-rows %d: it takes 2 to %d", asked, mostTrainRows)
 		}
 		rows = asked
 	}
@@ -236,7 +237,7 @@ func (t *training) attachJob(j *trainingJob, events func(train.Event)) (err erro
 	}
 	j.job, err = train.NewJob(train.Config{
 		Settings: j.settings, Data: j.data, Eval: j.eval, Out: j.out, Resume: j.resume, Overwrite: j.overwrite,
-		Base: t.checkpoint.Fingerprint(), Context: t.engine.Context(), Rows: t.engine.TrainRows(), Blocks: t.engine.CacheBlocks(),
+		Base: t.checkpoint.Fingerprint() + " with " + t.engine.Precision().String(), Context: t.engine.Context(), Rows: t.engine.TrainRows(), Blocks: t.engine.CacheBlocks(),
 		Trainee: j.trainee, WriteAdapter: (*virtualmod.Adapter).Write, Events: events, Log: j.log,
 	})
 	if err != nil {

@@ -100,7 +100,7 @@ func jobOptionsOf(c *cli.Context) ([]jobOptions, error) {
 		return nil, err
 	}
 	if name := c.String("jobs"); name != "" {
-		if o.dataFile != "" && c.String("out") != "" {
+		if o.out != "" {
 			return nil, usagef("--jobs and --out exclude each other: every job has its own")
 		}
 		return readJobs(name, o)
@@ -139,14 +139,20 @@ func flaggedJob(c *cli.Context) (jobOptions, error) {
 			return o, usagef("--%s %d: it takes 1 or more", flag, c.Int(flag))
 		}
 	}
-	if o.settings.Init != "" {
-		for _, flag := range []string{"rank", "alpha", "targets", "rslora"} {
-			if c.IsSet(flag) {
-				return o, usagef("--init and --%s exclude each other: the adapter brings its own", flag)
-			}
-		}
+	if err := adapterBringsItsOwn(o.settings.Init, c.IsSet); err != nil {
+		return o, usageError{err}
 	}
 	return o, nil
+}
+
+// adapterBringsItsOwn refuses what an adapter to start from decides.
+func adapterBringsItsOwn(init string, isSet func(name string) bool) error {
+	for _, name := range []string{"rank", "alpha", "targets", "rslora"} {
+		if init != "" && isSet(name) {
+			return fmt.Errorf("--init and --%s exclude each other: the adapter brings its own", name)
+		}
+	}
+	return nil
 }
 
 // wireJob is a line of a file of jobs.
@@ -207,6 +213,9 @@ func parseJob(line []byte, defaults jobOptions) (jobOptions, error) {
 	}
 	if _, steps := set["steps"]; steps && set["epochs"] == nil {
 		o.settings.Epochs = 0
+	}
+	if err := adapterBringsItsOwn(o.settings.Init, func(name string) bool { return set[name] != nil }); err != nil {
+		return o, err
 	}
 	o.name, o.dataFile, o.evalFile, o.out, o.logFile, o.resume, o.overwrite = w.Out, w.Data, w.EvalData, w.Out, w.Log, w.Resume, w.Overwrite
 	switch {
