@@ -50,6 +50,9 @@ func (e *Engine) Check(s *batch.Span) error {
 			return err
 		}
 	}
+	if s.Kind == batch.Train {
+		return e.checkTrainingSpan(s)
+	}
 	return nil
 }
 
