@@ -38,6 +38,7 @@ func benchCommand() *cli.Command {
 				Description: "loquetier bench prefill --model stories --rows 256",
 				Action:      benchPrefill,
 			},
+			benchTrainCommand(),
 		},
 	}
 }
@@ -123,9 +124,13 @@ func checkBench(c *cli.Context, flags ...string) error {
 // writeBench prints a measurement with the settings that benchstat groups by.
 func (s *session) writeBench(w io.Writer, name string, m measurement) error {
 	per := func(total float64) float64 { return total / float64(m.steps) }
-	_, err := fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: loquetier\ncpu: %s\ndtype: %s\n%s-%d\t%d\t%.0f ns/op\t%.1f tok/s\t%.0f dispatches/op\t%.1f record-us/op\n",
+	line := fmt.Sprintf("goos: %s\ngoarch: %s\npkg: loquetier\ncpu: %s\ndtype: %s\n%s-%d\t%d\t%.0f ns/op\t%.1f tok/s\t%.0f dispatches/op\t%.1f record-us/op",
 		runtime.GOOS, runtime.GOARCH, s.device.Info.Name, s.engine.Precision().Act,
 		name, runtime.GOMAXPROCS(0), m.steps, per(float64(m.wall)), float64(m.tokens)/m.wall.Seconds(),
 		per(float64(m.dispatches)), per(float64(m.record.Microseconds())))
+	if m.memory > 0 {
+		line += fmt.Sprintf("\t%.1f MiB", float64(m.memory)/(1<<20))
+	}
+	_, err := fmt.Fprintln(w, line)
 	return err
 }

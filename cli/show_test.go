@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,65 @@ func TestBenchPrintsGosFormat(t *testing.T) {
 		out := succeed(t, append([]string{"bench"}, append(strings.Fields(args), "--model", "stories")...)...)
 		assert.Regexp(t, `(?m)^cpu: .+\n(.+\n)*`+name+`\t\d+ ns/op\t\d+\.\d tok/s\t\d+ dispatches/op\t\d+\.\d record-us/op\n$`, out)
 	}
+}
+
+func TestBenchTrainPrintsGosFormatAndTheMemory(t *testing.T) {
+	const small = "bench train --model stories --jobs 2 --sequences 2 --length 20 --rank 4 --count 3 --targets q_proj,down_proj --recompute "
+	memory := map[string]float64{}
+	for _, recompute := range []string{"on", "off"} {
+		out := succeed(t, strings.Fields(small+recompute)...)
+		m := regexp.MustCompile(`(?m)^cpu: .+\n(?:.+\n)*BenchmarkTrain/model=stories/jobs=2/sequences=2/length=20/rank=4/targets=q_proj,down_proj/recompute=` +
+			recompute + `-\d+\t3\t(\d+) ns/op\t(\d+\.\d) tok/s\t\d+ dispatches/op\t\d+\.\d record-us/op\t(\d+\.\d) MiB\n$`).FindStringSubmatch(out)
+		require.NotNil(t, m, out)
+		number := func(i int) float64 {
+			n, err := strconv.ParseFloat(m[i], 64)
+			require.NoError(t, err)
+			return n
+		}
+		assert.InEpsilon(t, 2*2*20/(number(1)/1e9), number(2), 0.01, "tokens of a step by its time")
+		memory[recompute] = number(3)
+	}
+	assert.Less(t, memory["on"], memory["off"], "recomputing saves memory")
+}
+
+func TestBenchTrainProfiles(t *testing.T) {
+	o := call(t, strings.Fields("bench train --model stories --sequences 1 --length 2 --count 1 --profile")...)
+	require.Equal(t, exitOK, o.code, o.err)
+	assert.Contains(t, o.out, "/jobs=1/sequences=1/length=2/rank=8/targets=all/recompute=auto-")
+	assert.Regexp(t, `(?m)^ kernel +calls `, o.err)
+	for _, kernel := range []string{"cross_entropy", "lora_grad", "optimizer"} {
+		assert.Contains(t, o.err, kernel)
+	}
+}
+
+func TestBenchTrainRefusesWhatMeansNothingOrDoesNotFit(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		code int
+		line string
+	}{
+		{"--jobs 0", 2, "--jobs 0: it takes 1 to 1024"},
+		{"--sequences -1", 2, "--sequences -1: it takes 1 to 1048576"},
+		{"--length 1", 2, "--length 1: it takes 2 to 1048576"},
+		{"--rank 0", 2, "--rank 0: it takes 1 to 512"},
+		{"--rank 513", 2, "--rank 513: it takes 1 to 512"},
+		{"--count 0", 2, "--count 0: it takes 1 to 1048576"},
+		{"--targets lm_head", 2, `--targets: unknown target module "lm_head": known are all, or a list of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj`},
+		{"--recompute often", 2, `--recompute "often": known are auto, on, off`},
+		{"more", 2, `unexpected argument "more": run 'loquetier bench train --help'`},
+		{"--jobs 1024 --sequences 1048576 --length 1048576", 2, "--jobs 1024, --sequences 1048576 and --length 1048576 make a step of 1125899906842624 tokens: it takes at most 268435456"},
+		{"--length 1025", 1, "--length 1025: the context is 1024"},
+		{"--context 100", 1, "--length 128: the context is 100"},
+		{"--context 5000", 1, "--context 5000: model stories was made for at most 1024 tokens"},
+		{"--cache-tokens 496", 1, "4 sequences of 128 tokens do not fit 496 tokens of cache"},
+		{"--jobs 3 --slots 3 --adapter stories/upper", 1, "--jobs 3: there are 3 slots, 1 of them for --adapter"},
+	} {
+		o := call(t, append(strings.Fields("bench train --model stories"), strings.Fields(c.args)...)...)
+		assert.Equal(t, outcome{code: c.code, err: "loquetier: bench train: " + c.line + "\n"}, o, c.args)
+	}
+	o := call(t, strings.Fields("bench train --model stories --jobs 512 --sequences 512 --length 1024")...)
+	assert.Equal(t, exitError, o.code)
+	assert.Regexp(t, `^loquetier: bench train: load model stories: .*the model needs \d+ MiB .*, training \d+ MiB\), but .+\n$`, o.err)
 }
 
 func TestProgressShowsWhatTakesLong(t *testing.T) {

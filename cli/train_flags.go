@@ -74,8 +74,12 @@ func trainFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log", Usage: "write the log to `FILE` as well"},
 		&cli.BoolFlag{Name: "plan", DisableDefaultText: true, Usage: "print what the run will take of the device, and end"},
 		&cli.IntFlag{Name: "train-rows", DefaultText: "what keeps the device busy", Usage: "most training rows of a step, `N` tokens"},
-		&cli.StringFlag{Name: "recompute", Value: "auto", Usage: "compute activations again for the backward pass: auto (as `MODE`), on or off"},
+		recomputeFlag(),
 	}
+}
+
+func recomputeFlag() cli.Flag {
+	return &cli.StringFlag{Name: "recompute", Value: "auto", Usage: "compute activations again for the backward pass: auto (as `MODE`), on or off"}
 }
 
 // recomputeOf reads --recompute.

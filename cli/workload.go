@@ -34,6 +34,23 @@ type workload struct {
 type measurement struct {
 	steps, tokens, dispatches int
 	wall, record              time.Duration
+	memory                    uint64 // bytes of the device in use; 0: not told
+}
+
+// measureSteps runs steps of so many tokens each.
+func measureSteps(steps, tokens int, step func() (engine.StepStats, error)) (measurement, error) {
+	m := measurement{steps: steps, tokens: steps * tokens}
+	start := time.Now()
+	for range steps {
+		stats, err := step()
+		if err != nil {
+			return m, err
+		}
+		m.dispatches += stats.Dispatches
+		m.record += stats.Record
+	}
+	m.wall = time.Since(start)
+	return m, nil
 }
 
 // newWorkload makes sequences of random tokens with room for length tokens.
@@ -126,21 +143,12 @@ func (w *workload) step(n int) (engine.StepStats, error) {
 
 // measure runs steps of n tokens a sequence. Prompts begin anew each time.
 func (w *workload) measure(steps, n int) (measurement, error) {
-	m := measurement{steps: steps, tokens: steps * n * len(w.lanes)}
-	start := time.Now()
-	for range steps {
+	return measureSteps(steps, n*len(w.lanes), func() (engine.StepStats, error) {
 		if n > 1 || w.lanes[0].next+n > len(w.lanes[0].tokens) {
 			for _, l := range w.lanes {
 				l.next = 0
 			}
 		}
-		stats, err := w.step(n)
-		if err != nil {
-			return m, err
-		}
-		m.dispatches += stats.Dispatches
-		m.record += stats.Record
-	}
-	m.wall = time.Since(start)
-	return m, nil
+		return w.step(n)
+	})
 }

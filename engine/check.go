@@ -52,6 +52,9 @@ func (e *Engine) Check(s *batch.Span) error {
 			return err
 		}
 	}
+	if s.Kind == batch.Train {
+		return e.checkTrainingSpan(s)
+	}
 	return nil
 }
 

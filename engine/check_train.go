@@ -1,14 +1,29 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
 	"loquetier/engine/batch"
 )
 
-// checkTraining validates what only training spans must keep to: they come
-// first, those of a slot are neighbours, and every want scores a target.
+// checkTrainingSpan validates what only a training span must keep to: its slot
+// is trained, and every want scores a target.
+func (e *Engine) checkTrainingSpan(s *batch.Span) error {
+	if _, err := e.trainee(s.Slot); err != nil {
+		return err
+	}
+	for _, w := range s.Wants {
+		if w.Target < 0 || w.TopN > 0 || w.Logits {
+			return errors.New("a training row only scores a target")
+		}
+	}
+	return nil
+}
+
+// checkTraining validates the training spans together: they come first, those
+// of a slot are neighbours, and there is room for their rows.
 func (e *Engine) checkTraining(spans []batch.Span) error {
 	rows, done := 0, map[int]bool{}
 	for i := range spans {
@@ -23,11 +38,6 @@ func (e *Engine) checkTraining(spans []batch.Span) error {
 			return fmt.Errorf("span %d: training spans of slot %d are not neighbours", i, s.Slot)
 		}
 		done[s.Slot] = true
-		for _, w := range s.Wants {
-			if w.Target < 0 || w.TopN > 0 || w.Logits {
-				return fmt.Errorf("span %d: a training row only scores a target", i)
-			}
-		}
 		rows += len(s.Tokens)
 	}
 	if rows > e.config.TrainRows {

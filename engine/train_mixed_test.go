@@ -242,6 +242,11 @@ func TestTrainingStepsAreChecked(t *testing.T) {
 		_, err := b.engine.Run(&step)
 		require.ErrorContains(t, err, want)
 	}
+	for want, span := range map[string]batch.Span{
+		"at least two tokens": short[0], "only scores a target": choose[0], "nothing is trained": elsewhere[0],
+	} {
+		require.ErrorContains(t, b.engine.Check(&span), want, "alone, before it joins a step")
+	}
 }
 
 func TestDoRATrainingIsRefused(t *testing.T) {

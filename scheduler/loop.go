@@ -19,7 +19,7 @@ type Scheduler struct {
 	runner  Runner
 	blocks  *blocks
 	running []*sequence
-	turn    int // whose turn it is among the sources
+	turn    int // which source is asked for work first
 	wake    chan struct{}
 
 	mu      sync.Mutex // guards what follows
@@ -136,11 +136,13 @@ func (s *Scheduler) step() error {
 		step.Updates = append(step.Updates, w.updates...)
 	}
 	if len(step.Spans)+len(step.Updates) == 0 {
-		s.failSources()
-		return nil
+		return nil // the sources that had nothing to offer have ended
 	}
 	result, err := s.runner.Run(&step)
 	if err != nil {
+		for _, w := range works {
+			s.release(w)
+		}
 		return fmt.Errorf("run a step: %w", err)
 	}
 	s.commit(shares, works, result)
@@ -200,6 +202,16 @@ func (s *Scheduler) shutDown(err error) {
 	for _, q := range append([]*sequence(nil), s.running...) {
 		s.end(q, Event{Finish: Failed, Err: err})
 	}
+	for _, source := range s.close(err) { // outside the lock, as everywhere: a source may call the scheduler
+		if !source.Done() {
+			source.Fail(err)
+		}
+	}
+}
+
+// close lets nothing more in, fails what waits, and returns the sources that
+// were left.
+func (s *Scheduler) close(err error) []Source {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -207,14 +219,11 @@ func (s *Scheduler) shutDown(err error) {
 		s.end(q, Event{Finish: Failed, Err: err})
 	}
 	s.waiting = nil
-	for _, source := range s.sources {
-		if !source.Done() {
-			source.Fail(err)
-		}
-	}
-	s.sources = nil
 	for _, f := range s.between { // they see closed and only report it
 		f()
 	}
 	s.between = nil
+	sources := s.sources
+	s.sources = nil
+	return sources
 }

@@ -17,10 +17,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // start runs a scheduler until stop is called, which returns Run's error.
 func start(m *sim) (s *Scheduler, stop func() error) {
 	s = New(m)
+	return s, begin(s)
+}
+
+// begin is start for a scheduler that may have work already.
+func begin(s *Scheduler) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx) }()
-	return s, func() error {
+	return func() error {
 		cancel()
 		return <-ran
 	}

@@ -30,7 +30,9 @@ type arrival struct {
 // scenario is a life of a scheduler.
 type scenario struct {
 	context, maxRows, cacheBlocks int
+	trainRows                     int
 	arrivals                      []arrival
+	courses                       []*course
 	failAt                        int           // the step whose run fails; -1: none
 	stopAt                        time.Duration // when the scheduler is stopped; 0: when all must have ended
 }
@@ -51,6 +53,7 @@ func drawScenario(rt *rapid.T) scenario {
 	for i := range rapid.IntRange(1, 12).Draw(rt, "arrivals") {
 		sc.arrivals = append(sc.arrivals, drawArrival(rt, int32(i), sc.context))
 	}
+	sc.drawCourses(rt)
 	return sc
 }
 
@@ -94,6 +97,7 @@ func (sc *scenario) accepted(r Request) bool {
 // before the end, which must delay nobody.
 func (sc *scenario) play() error {
 	m := newSim(sc.context, sc.maxRows, sc.cacheBlocks)
+	m.trainRows = sc.trainRows
 	m.before = func(step int) error {
 		if step == sc.failAt {
 			return errDevice
@@ -109,8 +113,10 @@ func (sc *scenario) play() error {
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx) }()
 
+	added := sc.addCourses(s)
 	callers, errs := sc.arrive(s, m)
 	time.Sleep(time.Minute)
+	added.Wait()
 	stop()
 	err := <-ran
 	if sc.failAt >= 0 && len(m.steps) == sc.failAt && errors.Is(err, errDevice) {
@@ -124,6 +130,9 @@ func (sc *scenario) play() error {
 		got, err := collect(c.stream)
 		errs = append(errs, err, sc.judge(i, got, c.Err()))
 		c.leave()
+	}
+	for _, c := range sc.courses {
+		errs = append(errs, sc.grade(c))
 	}
 	return errors.Join(errs...)
 }
@@ -172,8 +181,8 @@ func atRest(s *Scheduler) error {
 	if all := slices.Sorted(slices.Values(newBlocks(s.runner.CacheBlocks()).free)); !slices.Equal(free, all) {
 		return fmt.Errorf("blocks %v are free at the end", free)
 	}
-	if len(s.running)+len(s.waiting)+len(s.between) > 0 {
-		return fmt.Errorf("at the end %d run, %d wait, %d calls wait", len(s.running), len(s.waiting), len(s.between))
+	if len(s.running)+len(s.waiting)+len(s.between)+len(s.sources) > 0 {
+		return fmt.Errorf("at the end %d run, %d wait, %d calls wait, %d sources are left", len(s.running), len(s.waiting), len(s.between), len(s.sources))
 	}
 	return nil
 }
@@ -184,7 +193,7 @@ func (sc *scenario) inOrder(steps []batch.Step) error {
 	for _, step := range steps {
 		var started []int32
 		for _, span := range step.Spans {
-			if span.Position == 0 {
+			if span.Position == 0 && span.Tokens[0] < lessonToken {
 				started = append(started, span.Tokens[0])
 			}
 		}
@@ -252,7 +261,7 @@ func collect(stream <-chan Event) (outcome, error) {
 }
 
 // TestAnyLife holds every rule at once over random arrivals, lengths, sizes,
-// departures, failures and stops.
+// departures, failures and stops, beside random training.
 func TestAnyLife(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		sc := drawScenario(rt)

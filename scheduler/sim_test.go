@@ -126,6 +126,7 @@ func expectedSampling(r Request, output []int32) batch.Sampling {
 // cell, and every step is checked before it runs.
 type sim struct {
 	context, maxRows, cacheBlocks int
+	trainRows                     int
 
 	before func(step int) error // runs at the start of each step, where set
 	busy   bool                 // a step is running
@@ -150,7 +151,7 @@ type cell struct {
 
 func newSim(context, maxRows, cacheBlocks int) *sim {
 	return &sim{
-		context: context, maxRows: maxRows, cacheBlocks: cacheBlocks,
+		context: context, maxRows: maxRows, cacheBlocks: cacheBlocks, trainRows: maxRows,
 		owners: map[int32]*tenant{}, cells: map[int32]cell{},
 	}
 }
@@ -159,12 +160,15 @@ func (m *sim) Check(s *batch.Span) error {
 	if s.Slot == unusableSlot {
 		return errUnusable
 	}
+	if end := s.Position + len(s.Tokens); end > m.context {
+		return fmt.Errorf("%d positions, but the context is %d", end, m.context)
+	}
 	return nil
 }
 
 func (m *sim) Context() int     { return m.context }
 func (m *sim) MaxRows() int     { return m.maxRows }
-func (m *sim) TrainRows() int   { return m.maxRows }
+func (m *sim) TrainRows() int   { return m.trainRows }
 func (m *sim) CacheBlocks() int { return m.cacheBlocks }
 
 func (m *sim) Run(step *batch.Step) (*batch.Result, error) {
@@ -184,14 +188,23 @@ func (m *sim) Run(step *batch.Step) (*batch.Result, error) {
 		picks, err = m.runSpan(&step.Spans[i])
 		result.Picks = append(result.Picks, picks)
 	}
+	for _, u := range step.Updates {
+		result.Norms = append(result.Norms, normOf(u))
+	}
 	m.broken = err
 	return result, err
 }
 
+// normOf is the simulated gradient's: no two updates have the same.
+func normOf(u batch.Update) float64 { return float64(u.Slot*1000 + u.Step) }
+
 // checkStep checks what concerns more than one span.
 func (m *sim) checkStep(step *batch.Step) error {
-	if rows := step.Rows(); rows < 1 || rows > m.maxRows {
+	if rows := step.Rows(); rows == 0 && len(step.Updates) == 0 || rows > m.maxRows {
 		return fmt.Errorf("step of %d rows of %d", rows, m.maxRows)
+	}
+	if err := m.checkTraining(step); err != nil {
+		return err
 	}
 	if !slices.IsSortedFunc(step.Spans, func(a, b batch.Span) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Slot, b.Slot))
@@ -206,6 +219,26 @@ func (m *sim) checkStep(step *batch.Step) error {
 			}
 			used[b] = true
 		}
+	}
+	return nil
+}
+
+// checkTraining checks the rows that train and what they are trained by.
+func (m *sim) checkTraining(step *batch.Step) error {
+	rows, updated := 0, map[int]bool{}
+	for _, span := range step.Spans {
+		if span.Kind == batch.Train {
+			rows += len(span.Tokens)
+		}
+	}
+	if rows > m.trainRows {
+		return fmt.Errorf("step of %d training rows of %d", rows, m.trainRows)
+	}
+	for _, u := range step.Updates {
+		if updated[u.Slot] {
+			return fmt.Errorf("slot %d is updated twice", u.Slot)
+		}
+		updated[u.Slot] = true
 	}
 	return nil
 }
@@ -242,7 +275,7 @@ func (m *sim) runSpan(span *batch.Span) ([]batch.Pick, error) {
 // tenantOf finds the span's sequence by its blocks, or lets a new one in.
 func (m *sim) tenantOf(span *batch.Span) (*tenant, error) {
 	n, end := len(span.Tokens), span.Position+len(span.Tokens)
-	if n == 0 || end > m.context || len(span.Blocks)*batch.BlockSize < end || (span.Kind == batch.Decode && n != 1) {
+	if n == 0 || end > m.context || len(span.Blocks)*batch.BlockSize < end || (span.Kind == batch.Decode && n != 1) || (span.Kind == batch.Train && span.Position != 0) {
 		return nil, fmt.Errorf("%s span of %d tokens at %d with %d blocks", span.Kind, n, span.Position, len(span.Blocks))
 	}
 	if span.Position == 0 {
@@ -284,7 +317,7 @@ func (m *sim) history(who *tenant, last int) ([]int32, error) {
 func checkWant(span *batch.Span, i int) error {
 	w := span.Wants[i]
 	if w.Row < 0 || w.Row >= len(span.Tokens) || (i > 0 && w.Row <= span.Wants[i-1].Row) ||
-		w.TopN < 0 || w.Target < -1 || (span.Kind == batch.Eval && w.Target < 0) {
+		w.TopN < 0 || w.Target < -1 || (span.Kind <= batch.Eval && w.Target < 0) {
 		return fmt.Errorf("%s span of %d rows with the want %+v", span.Kind, len(span.Tokens), w)
 	}
 	edited := map[int32]bool{}

@@ -9,7 +9,8 @@ import (
 )
 
 // A Source gives training work that shares steps with requests. Its methods
-// are called from the scheduler's loop, between steps.
+// are called from the scheduler's loop, between steps. They may add sources and
+// submit requests, Done apart, but not call Do, which waits for them.
 type Source interface {
 	// Next offers work of at most rows rows and blocks cache blocks (of
 	// batch.BlockSize tokens; a span needs ceil(len(Tokens)/BlockSize) of them,
@@ -53,40 +54,59 @@ func (s *Scheduler) dropSources() {
 	s.sources = slices.DeleteFunc(s.sources, Source.Done)
 }
 
-// offers asks the sources for work, another one first each time, so that none
-// starves where a step has no room for all.
+// offers asks the sources for work, first the one after that which was first
+// to get room the last time, so that none starves where a step has no room for all.
 func (s *Scheduler) offers(rows int) []*work {
 	s.mu.Lock()
 	sources := slices.Clone(s.sources)
 	s.mu.Unlock()
 	room := min(rows, s.runner.TrainRows())
+	first := s.turn
 	var all []*work
 	for i := range sources {
-		source := sources[(s.turn+i)%len(sources)]
-		if source.Done() {
+		at := (first + i) % len(sources)
+		w := s.offer(sources[at], room)
+		if w == nil {
 			continue
 		}
-		spans, updates := source.Next(room, len(s.blocks.free))
-		if len(spans)+len(updates) == 0 {
-			continue
+		if len(all) == 0 {
+			s.turn = at + 1
 		}
-		w := &work{source: source, spans: spans, updates: updates, picks: make([][]batch.Pick, len(spans))}
-		if err := s.settle(w, room); err != nil {
-			source.Fail(err)
-			continue
-		}
-		for i := range spans {
-			room -= len(spans[i].Tokens)
+		for i := range w.spans {
+			room -= len(w.spans[i].Tokens)
 		}
 		all = append(all, w)
 	}
-	s.turn++
+	if len(all) == 0 && rows == s.runner.MaxRows() {
+		s.failSources(sources)
+	}
 	return all
+}
+
+// offer asks a source for work; nil: it has none that fits, or what it offers
+// cannot run and it has failed.
+func (s *Scheduler) offer(source Source, room int) *work {
+	if source.Done() {
+		return nil
+	}
+	spans, updates := source.Next(room, len(s.blocks.free))
+	if len(spans)+len(updates) == 0 {
+		return nil
+	}
+	w := &work{source: source, spans: spans, updates: updates, picks: make([][]batch.Pick, len(spans))}
+	if err := s.settle(w, room); err != nil {
+		source.Fail(err)
+		return nil
+	}
+	return w
 }
 
 // settle gives the spans their cache blocks and checks them before they run
 // beside others; on an error nothing is held.
 func (s *Scheduler) settle(w *work, room int) error {
+	for i := range w.spans {
+		w.spans[i].Blocks = nil // only what is taken here is given back
+	}
 	err := checkOffer(w, room)
 	for i := range w.spans {
 		if err != nil {
@@ -127,10 +147,10 @@ func (s *Scheduler) release(w *work) {
 	}
 }
 
-// failSources ends the sources that have no work for a step that is theirs
+// failSources ends the sources that had no work for a step that was theirs
 // alone: they never will.
-func (s *Scheduler) failSources() {
-	for _, source := range s.sources {
+func (s *Scheduler) failSources(sources []Source) {
+	for _, source := range sources {
 		if !source.Done() {
 			source.Fail(fmt.Errorf("its next sequence does not fit: a step takes %d training rows and the cache has %d blocks of %d tokens",
 				s.runner.TrainRows(), s.runner.CacheBlocks(), batch.BlockSize))

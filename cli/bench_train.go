@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/urfave/cli/v2"
+
+	"loquetier/engine"
+	"loquetier/engine/batch"
+	"loquetier/engine/weights"
+	"loquetier/virtualmod"
+)
+
+func benchTrainCommand() *cli.Command {
+	return &cli.Command{
+		Name: "train", Usage: "measure optimizer steps of jobs that train side by side",
+		Flags: modelFlags(
+			&cli.IntFlag{Name: "jobs", Value: 1, Usage: "`N` new adapters, trained in the same steps"},
+			&cli.IntFlag{Name: "sequences", Value: 4, Usage: "`N` sequences a job and step"},
+			&cli.IntFlag{Name: "length", Value: 128, Usage: "`N` tokens a sequence"},
+			&cli.IntFlag{Name: "rank", Value: 8, Usage: "rank `R` of the adapters"},
+			&cli.StringFlag{Name: "targets", Value: "all", Usage: "`MODULES` of the adapters: all, or q_proj,v_proj and so on"},
+			recomputeFlag(),
+			&cli.IntFlag{Name: "count", Value: 10, Usage: "`N` steps"},
+		),
+		Description: "loquetier bench train --model stories --jobs 2",
+		Action:      benchTrain,
+	}
+}
+
+// drill is the size of a training benchmark, and its one step, which all jobs
+// share.
+type drill struct {
+	jobs, sequences, length int
+	rank                    int
+	targets                 []engine.Module
+	step                    batch.Step
+}
+
+// benchTrain refuses what does not fit the context or the cache before the
+// model is loaded.
+func benchTrain(c *cli.Context) error {
+	o, err := modelOptionsOf(c)
+	if err != nil {
+		return err
+	}
+	d, err := drillOf(c)
+	if err != nil {
+		return err
+	}
+	if o.recompute, err = recomputeOf(c); err != nil {
+		return err
+	}
+	d.size(&o)
+	return withCheckpoint(c, o, func(s *session, checkpoint *weights.Checkpoint) error {
+		if err := firstError(d.fits(s.options, checkpoint.Config), s.serve(checkpoint), c.Context.Err()); err != nil {
+			return err
+		}
+		var m measurement
+		if stopped := s.scheduler.Do(func() { m, err = d.run(s, c.Int("count")) }); stopped != nil || err != nil {
+			return firstError(err, stopped)
+		}
+		return s.writeBench(c.App.Writer, d.name(c), m)
+	})
+}
+
+// drillOf reads the flags.
+func drillOf(c *cli.Context) (*drill, error) {
+	d := &drill{jobs: c.Int("jobs"), sequences: c.Int("sequences"), length: c.Int("length"), rank: c.Int("rank")}
+	for _, f := range []struct {
+		name          string
+		value         int
+		least, atMost int
+	}{
+		{"jobs", d.jobs, 1, maxJobs}, {"sequences", d.sequences, 1, 1 << 20}, {"length", d.length, 2, 1 << 20},
+		{"rank", d.rank, 1, virtualmod.MaxRank}, {"count", c.Int("count"), 1, 1 << 20},
+	} {
+		if f.value < f.least || f.value > f.atMost {
+			return nil, usagef("--%s %d: it takes %d to %d", f.name, f.value, f.least, f.atMost)
+		}
+	}
+	if rows := d.rows(); rows > maxTokens {
+		return nil, usagef("--jobs %d, --sequences %d and --length %d make a step of %d tokens: it takes at most %d", d.jobs, d.sequences, d.length, rows, maxTokens)
+	}
+	var err error
+	if d.targets, err = virtualmod.ParseTargets(c.String("targets")); err != nil {
+		return nil, usagef("--targets: %w", err)
+	}
+	return d, noArguments(c)
+}
+
+// rows is the number of tokens of a step.
+func (d *drill) rows() int { return d.jobs * d.sequences * d.length }
+
+// blocksEach is the number of cache blocks of a sequence.
+func (d *drill) blocksEach() int { return (d.length + batch.BlockSize - 1) / batch.BlockSize }
+
+// size makes room for the drill where nothing else was asked for.
+func (d *drill) size(o *modelOptions) {
+	o.trainRows, o.maxRows = d.rows(), d.rows()
+	if o.cacheTokens == 0 {
+		o.cacheTokens = d.jobs * d.sequences * d.blocksEach() * batch.BlockSize
+	}
+	if o.slots == 0 {
+		o.slots = d.jobs + len(o.adapters)
+	}
+}
+
+// fits refuses what the options leave too little room for.
+func (d *drill) fits(o modelOptions, model weights.Config) error {
+	context, n := model.MaxPositions, d.jobs*d.sequences
+	if o.context > 0 {
+		context = o.context
+	}
+	cache := (o.cacheTokens + batch.BlockSize - 1) / batch.BlockSize
+	switch {
+	case d.length > context:
+		return fmt.Errorf("--length %d: the context is %d", d.length, context)
+	case n*d.blocksEach() > cache:
+		return fmt.Errorf("%d sequences of %d tokens do not fit %d tokens of cache", n, d.length, cache*batch.BlockSize)
+	case d.jobs+len(o.adapters) > o.slots:
+		return fmt.Errorf("--jobs %d: there are %d slots, %d of them for --adapter", d.jobs, o.slots, len(o.adapters))
+	}
+	return nil
+}
+
+// run measures steps after a first one, which prepares kernels.
+func (d *drill) run(s *session, steps int) (measurement, error) {
+	for i := range d.jobs {
+		if err := d.addJob(s, i); err != nil {
+			return measurement{}, err
+		}
+	}
+	step := func() (engine.StepStats, error) {
+		for i := range d.step.Updates {
+			d.step.Updates[i].Step++
+		}
+		_, err := s.engine.Run(&d.step)
+		return s.engine.Stats(), err
+	}
+	if _, err := step(); err != nil {
+		return measurement{}, err
+	}
+	m, err := measureSteps(steps, d.rows(), step)
+	m.memory = s.engine.Used()
+	return m, err
+}
+
+// addJob puts a new adapter into training, and its sequences and its update
+// into the step.
+func (d *drill) addJob(s *session, job int) error {
+	a, err := virtualmod.NewAdapter(virtualmod.Spec{Rank: d.rank, Alpha: 16, Targets: d.targets}, s.engine.Model(), uint64(job))
+	if err != nil {
+		return err
+	}
+	a.Name = fmt.Sprintf("number %d of %d", job+1, d.jobs)
+	trainee, err := s.base.Train(a)
+	if err != nil {
+		return err
+	}
+	random := rand.New(rand.NewPCG(1, uint64(job)))
+	for range d.sequences {
+		d.step.Spans = append(d.step.Spans, d.sequence(trainee.Slot(), random, int32(s.engine.Model().VocabSize)))
+	}
+	d.step.Updates = append(d.step.Updates, batch.Update{
+		Slot: trainee.Slot(), Targets: d.sequences * (d.length - 1), LR: 1e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Clip: 1,
+	})
+	return nil
+}
+
+// sequence is random tokens, of which all but the first are targets.
+func (d *drill) sequence(slot int, random *rand.Rand, vocabulary int32) batch.Span {
+	span := batch.Span{Kind: batch.Train, Slot: slot}
+	for i := range d.length {
+		span.Tokens = append(span.Tokens, random.Int32N(vocabulary))
+		if i > 0 {
+			span.Wants = append(span.Wants, batch.Want{Row: i - 1, Target: span.Tokens[i]})
+		}
+	}
+	for b := range d.blocksEach() {
+		span.Blocks = append(span.Blocks, int32(len(d.step.Spans)*d.blocksEach()+b))
+	}
+	return span
+}
+
+// name is the benchmark's.
+func (d *drill) name(c *cli.Context) string {
+	return fmt.Sprintf("BenchmarkTrain/model=%s/jobs=%d/sequences=%d/length=%d/rank=%d/targets=%s/recompute=%s",
+		benchName(c.String("model")), d.jobs, d.sequences, d.length, d.rank, benchName(c.String("targets")), c.String("recompute"))
+}
