@@ -8,12 +8,9 @@ import (
 	"loquetier/engine/batch"
 )
 
-// checkTrainingSpan validates what only a training span must keep to: its slot
-// is trained, and every want scores a target.
+// checkTrainingSpan validates what only a training span must keep to: every
+// want scores a target.
 func (e *Engine) checkTrainingSpan(s *batch.Span) error {
-	if _, err := e.trainee(s.Slot); err != nil {
-		return err
-	}
 	for _, w := range s.Wants {
 		if w.Target < 0 || w.TopN > 0 || w.Logits {
 			return errors.New("a training row only scores a target")
@@ -49,22 +46,23 @@ func (e *Engine) checkTraining(spans []batch.Span) error {
 func (e *Engine) checkUpdates(updates []batch.Update) error {
 	seen := map[int]bool{}
 	for _, u := range updates {
-		if !e.trains(u.Slot) {
-			return fmt.Errorf("nothing is trained in slot %d", u.Slot)
-		}
 		if seen[u.Slot] {
 			return fmt.Errorf("two updates of slot %d", u.Slot)
 		}
 		seen[u.Slot] = true
-		if err := checkUpdate(u); err != nil {
+		if err := e.CheckUpdate(u); err != nil {
 			return fmt.Errorf("update of slot %d: %w", u.Slot, err)
 		}
 	}
 	return nil
 }
 
-func checkUpdate(u batch.Update) error {
+// CheckUpdate refuses an update that Run would refuse, whatever the rest of its
+// step is.
+func (e *Engine) CheckUpdate(u batch.Update) error {
 	switch {
+	case !e.trains(u.Slot):
+		return errors.New("nothing is trained there")
 	case u.Optimizer > batch.SGD:
 		return fmt.Errorf("optimizer %d is unknown", u.Optimizer)
 	case u.Targets < 1:

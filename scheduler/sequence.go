@@ -17,10 +17,11 @@ import (
 type Runner interface {
 	Run(*batch.Step) (*batch.Result, error)
 	Check(*batch.Span) error // refuses a span that Run would refuse
-	Context() int            // longest sequence
-	MaxRows() int            // most rows of a step
-	TrainRows() int          // most training rows among them
-	CacheBlocks() int        // blocks of the KV cache
+	CheckUpdate(batch.Update) error
+	Context() int     // longest sequence
+	MaxRows() int     // most rows of a step
+	TrainRows() int   // most training rows among them
+	CacheBlocks() int // blocks of the KV cache
 }
 
 // Request is a prompt to continue, or only to score.

@@ -166,6 +166,13 @@ func (m *sim) Check(s *batch.Span) error {
 	return nil
 }
 
+func (m *sim) CheckUpdate(u batch.Update) error {
+	if u.Slot == unusableSlot {
+		return errUnusable
+	}
+	return nil
+}
+
 func (m *sim) Context() int     { return m.context }
 func (m *sim) MaxRows() int     { return m.maxRows }
 func (m *sim) TrainRows() int   { return m.trainRows }

@@ -65,7 +65,7 @@ func (s *Scheduler) offers(rows int) []*work {
 	var all []*work
 	for i := range sources {
 		at := (first + i) % len(sources)
-		w := s.offer(sources[at], room)
+		w := s.offer(sources[at], room, all)
 		if w == nil {
 			continue
 		}
@@ -85,7 +85,7 @@ func (s *Scheduler) offers(rows int) []*work {
 
 // offer asks a source for work; nil: it has none that fits, or what it offers
 // cannot run and it has failed.
-func (s *Scheduler) offer(source Source, room int) *work {
+func (s *Scheduler) offer(source Source, room int, others []*work) *work {
 	if source.Done() {
 		return nil
 	}
@@ -94,7 +94,8 @@ func (s *Scheduler) offer(source Source, room int) *work {
 		return nil
 	}
 	w := &work{source: source, spans: spans, updates: updates, picks: make([][]batch.Pick, len(spans))}
-	if err := s.settle(w, room); err != nil {
+	if err := firstError(s.checkUpdates(w, others), s.settle(w, room)); err != nil {
+		s.release(w)
 		source.Fail(err)
 		return nil
 	}
@@ -102,7 +103,7 @@ func (s *Scheduler) offer(source Source, room int) *work {
 }
 
 // settle gives the spans their cache blocks and checks them before they run
-// beside others; on an error nothing is held.
+// beside others.
 func (s *Scheduler) settle(w *work, room int) error {
 	for i := range w.spans {
 		w.spans[i].Blocks = nil // only what is taken here is given back
@@ -120,10 +121,35 @@ func (s *Scheduler) settle(w *work, room int) error {
 		}
 		err = s.runner.Check(span)
 	}
-	if err != nil {
-		s.release(w)
-	}
 	return err
+}
+
+// checkUpdates refuses updates that the runner would refuse, and those of a
+// slot that another source updates in the same step.
+func (s *Scheduler) checkUpdates(w *work, others []*work) error {
+	for i, u := range w.updates {
+		if err := s.runner.CheckUpdate(u); err != nil {
+			return err
+		}
+		same := func(other batch.Update) bool { return other.Slot == u.Slot }
+		taken := slices.ContainsFunc(w.updates[:i], same)
+		for _, o := range others {
+			taken = taken || slices.ContainsFunc(o.updates, same)
+		}
+		if taken {
+			return fmt.Errorf("BUG: two updates of slot %d in a step", u.Slot)
+		}
+	}
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func checkOffer(w *work, room int) error {

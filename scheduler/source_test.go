@@ -313,3 +313,19 @@ func TestASourceWakesTheLoop(t *testing.T) {
 		rested(t, s, m, stop)
 	})
 }
+
+// Of two sources that update one slot in one step the second fails.
+func TestTwoUpdatesOfASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := trainSim(100, 16, 16, 20)
+		s := New(m)
+		first, second := lessons(7, 3, 4), lessons(7, 3, 4)
+		require.NoError(t, s.Train(first))
+		require.NoError(t, s.Train(second))
+		stop := begin(s)
+		time.Sleep(time.Second)
+		rested(t, s, m, stop)
+		finished(t, first)
+		assert.ErrorContains(t, second.ended, "BUG: two updates of slot 7 in a step")
+	})
+}
