@@ -182,7 +182,7 @@ func (s *session) engineConfig() engine.Config {
 	return engine.Config{
 		DType: o.dtype, Family: o.family, Context: o.context, Slots: s.slots(), Profile: o.profile,
 		CacheBlocks: (o.cacheTokens + batch.BlockSize - 1) / batch.BlockSize,
-		TrainRows:   o.trainRows, MaxRows: o.maxRows, Recompute: o.recompute,
+		TrainRows:   o.trainRows, MaxRows: o.maxRows, Recompute: o.recompute, Reserve: o.reserve,
 	}
 }
 

@@ -124,6 +124,7 @@ func (s *session) demo(c *cli.Context, pirate *training) error {
 	if isTerminal(c.App.Writer) {
 		view = newDemoScreen(c, d.names)
 	}
+	defer context.AfterFunc(ctx, pirate.stopAll)()
 	err = view.run(ctx, d.updates, d.summary)
 	cancel()
 	pirate.stopAll()

@@ -30,6 +30,7 @@ type modelOptions struct {
 	trainRows     int // most training rows of a step; 0: nothing is trained
 	maxRows       int // 0: the engine's choice
 	recompute     engine.Recompute
+	reserve       int64 // bytes of device memory that jobs will take
 	profile       bool
 	log           logOptions
 }

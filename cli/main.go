@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"loquetier/scheduler"
 )
 
 // Exit statuses.
@@ -43,6 +45,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	err := app.RunContext(ctx, flagsFirst(app.Commands, args))
 	switch {
 	case ctx.Err() != nil:
+		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, scheduler.ErrClosed) {
+			fmt.Fprintln(stderr, "loquetier: "+oneLine(err)) // such as that a job could not be saved
+		}
 		fmt.Fprintln(stderr, "loquetier: interrupted")
 		return exitInterrupted
 	case err == nil:

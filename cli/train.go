@@ -66,7 +66,7 @@ type trainingJob struct {
 	adapter    *virtualmod.Adapter // what it begins with
 	init       weights.Folder      // where that is read from; nil for a new one
 	trainee    *virtualmod.Trainee
-	job        *train.Job
+	job        *train.Job // nil until it has begun
 }
 
 // prepare reads the data and makes the adapters, and from that decides how
@@ -79,17 +79,23 @@ func (t *training) prepare(c *cli.Context, jobs []jobOptions) error {
 		}
 		t.jobs = append(t.jobs, j)
 	}
-	return t.size(c)
+	if err := t.size(c); err != nil {
+		return err
+	}
+	for _, j := range t.jobs {
+		if err := train.Check(t.config(j)); err != nil {
+			return j.wrap(err)
+		}
+		bytes, err := j.adapter.TrainingBytes(t.device, t.checkpoint, t.engineConfig())
+		if err != nil {
+			return j.wrap(err)
+		}
+		t.session.options.reserve += bytes
+	}
+	return nil
 }
 
 func (t *training) prepareJob(j *trainingJob) (err error) {
-	if j.logFile != "" {
-		log, err := j.openLog()
-		if err != nil {
-			return err
-		}
-		t.later(log.Close)
-	}
 	config := t.checkpoint.Config
 	reader := train.Reader{Text: t.text, Vocabulary: config.VocabSize, Block: j.settings.Block}
 	if j.data, err = reader.Load(j.dataFile); err != nil {
@@ -182,21 +188,33 @@ func (t *training) context() int {
 
 // run loads the model, runs all jobs together, and returns the first error.
 func (t *training) run(c *cli.Context) error {
-	if err := t.serve(t.checkpoint); err != nil {
+	if err := firstError(t.serve(t.checkpoint), c.Context.Err()); err != nil {
 		return err
 	}
 	view := newTrainView(c, t.jobs)
-	for i, j := range t.jobs {
-		if err := t.begin(c, j, func(e train.Event) { view.tell(i, e) }); err != nil {
-			t.stopAll()
-			return errors.Join(j.wrap(err), view.wait())
-		}
+	err := t.beginAll(c, view)
+	if err != nil {
+		t.stopAll()
 	}
 	defer context.AfterFunc(c.Context, t.stopAll)()
 	for _, j := range t.jobs {
-		<-j.job.Ended()
+		if j.job != nil {
+			<-j.job.Ended()
+		}
 	}
-	return firstError(view.wait(), t.outcome(), c.Context.Err())
+	return firstError(errors.Join(err, t.outcome(), view.wait()), c.Context.Err())
+}
+
+func (t *training) beginAll(c *cli.Context, view *trainView) error {
+	for i, j := range t.jobs {
+		if c.Context.Err() != nil {
+			return c.Context.Err()
+		}
+		if err := t.begin(j, func(e train.Event) { view.tell(i, e) }); err != nil {
+			return j.wrap(err)
+		}
+	}
+	return nil
 }
 
 // stopAll asks the jobs that run to save and end.
@@ -212,15 +230,15 @@ func (t *training) stopAll() {
 func (t *training) outcome() error {
 	var all []error
 	for _, j := range t.jobs {
-		if err := j.job.Err(); err != nil {
-			all = append(all, j.wrap(err))
+		if j.job != nil {
+			all = append(all, j.wrap(j.job.Err()))
 		}
 	}
 	return errors.Join(all...)
 }
 
 // begin puts a job's adapter on the device and starts the job.
-func (t *training) begin(c *cli.Context, j *trainingJob, events func(train.Event)) error {
+func (t *training) begin(j *trainingJob, events func(train.Event)) error {
 	var err error
 	if stopped := t.scheduler.Do(func() { err = t.attachJob(j, events) }); stopped != nil {
 		return stopped
@@ -228,20 +246,38 @@ func (t *training) begin(c *cli.Context, j *trainingJob, events func(train.Event
 	if err != nil {
 		return err
 	}
-	return t.scheduler.Train(j.job)
+	if err := t.scheduler.Train(j.job); err != nil {
+		j.job.Fail(err)
+		return err
+	}
+	return nil
 }
 
 func (t *training) attachJob(j *trainingJob, events func(train.Event)) (err error) {
 	if j.trainee, err = t.base.Train(j.adapter); err != nil {
 		return err
 	}
-	j.job, err = train.NewJob(train.Config{
-		Settings: j.settings, Data: j.data, Eval: j.eval, Out: j.out, Resume: j.resume, Overwrite: j.overwrite,
-		Base: t.checkpoint.Fingerprint() + " with " + t.engine.Precision().String(), Context: t.engine.Context(), Rows: t.engine.TrainRows(), Blocks: t.engine.CacheBlocks(),
-		Trainee: j.trainee, WriteAdapter: (*virtualmod.Adapter).Write, Events: events, Log: j.log,
-	})
+	config := t.config(j)
+	config.Base = t.checkpoint.Fingerprint() + " with " + t.engine.Precision().String()
+	config.Context, config.Rows, config.Blocks = t.engine.Context(), t.engine.TrainRows(), t.engine.CacheBlocks()
+	config.Trainee, config.Events = j.trainee, events
+	if j.logFile != "" {
+		log := &lateLog{path: j.logFile, resume: j.resume}
+		t.later(log.Close)
+		config.Log = log
+	}
+	job, err := train.NewJob(config)
 	if err != nil {
 		return errors.Join(err, j.trainee.End())
 	}
+	j.job = job
 	return nil
+}
+
+// config is a job as far as it is known before the model is loaded.
+func (t *training) config(j *trainingJob) train.Config {
+	return train.Config{
+		Settings: j.settings, Data: j.data, Eval: j.eval, Out: j.out, Resume: j.resume, Overwrite: j.overwrite,
+		Context: t.context(), Rows: t.options.trainRows, Blocks: t.engineConfig().CacheBlocks, WriteAdapter: (*virtualmod.Adapter).Write,
+	}
 }

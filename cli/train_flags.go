@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -26,7 +26,6 @@ type jobOptions struct {
 	settings train.Settings
 
 	resume, overwrite bool
-	log               io.Writer // nil: none was asked for
 }
 
 // wrap puts the job's name in front of an error where there are several.
@@ -189,8 +188,8 @@ func readJobs(name string, defaults jobOptions) (jobs []jobOptions, err error) {
 			return nil, err
 		}
 		o, err := parseJob(line, defaults)
-		if err == nil && slices.ContainsFunc(jobs, func(other jobOptions) bool { return other.out == o.out }) {
-			err = fmt.Errorf("out %q is another job's as well", o.out)
+		if err == nil {
+			err = o.apartFrom(jobs)
 		}
 		if err == nil && len(jobs) == maxJobs {
 			err = fmt.Errorf("more than %d jobs", maxJobs)
@@ -215,8 +214,11 @@ func parseJob(line []byte, defaults jobOptions) (jobOptions, error) {
 	if err := firstError(decoder.Decode(&w), json.Unmarshal(line, &set)); err != nil {
 		return o, train.JSONError(err)
 	}
-	if _, steps := set["steps"]; steps && set["epochs"] == nil {
+	switch steps, epochs := set["steps"] != nil, set["epochs"] != nil; {
+	case steps && !epochs:
 		o.settings.Epochs = 0
+	case epochs && !steps:
+		o.settings.Steps = 0
 	}
 	if err := adapterBringsItsOwn(o.settings.Init, func(name string) bool { return set[name] != nil }); err != nil {
 		return o, err
@@ -231,17 +233,57 @@ func parseJob(line []byte, defaults jobOptions) (jobOptions, error) {
 	return o, o.settings.Check()
 }
 
-// openLog opens the file that the log goes to as well: anew, or at its end
-// when the job is resumed.
-func (o *jobOptions) openLog() (io.Closer, error) {
-	flags := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
-	if o.resume {
-		flags = os.O_CREATE | os.O_WRONLY | os.O_APPEND
+// apartFrom refuses a job that would write to another one's folder or log.
+func (o jobOptions) apartFrom(others []jobOptions) error {
+	for _, other := range others {
+		if real(o.out) == real(other.out) {
+			return fmt.Errorf("out %q is another job's as well", o.out)
+		}
+		if o.logFile != "" && other.logFile != "" && real(o.logFile) == real(other.logFile) {
+			return fmt.Errorf("log %q is another job's as well", o.logFile)
+		}
 	}
-	f, err := os.OpenFile(o.logFile, flags, 0o666)
-	if err != nil {
-		return nil, fmt.Errorf("--log: %w", err)
+	return nil
+}
+
+// real is a path by which files can be compared, as far as they are there.
+func real(path string) string {
+	if whole, err := filepath.Abs(path); err == nil {
+		path = whole
 	}
-	o.log = f
-	return f, nil
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target
+	}
+	return path
+}
+
+// lateLog is the file that a job's log goes to as well. It is opened when the
+// first line comes, so that a job that is refused empties nothing: anew, or at its
+// end when the job is resumed.
+type lateLog struct {
+	path   string
+	resume bool
+	file   *os.File
+}
+
+func (l *lateLog) Write(line []byte) (int, error) {
+	if l.file == nil {
+		flags := os.O_CREATE | os.O_WRONLY | os.O_TRUNC
+		if l.resume {
+			flags = os.O_CREATE | os.O_WRONLY | os.O_APPEND
+		}
+		var err error
+		if l.file, err = os.OpenFile(l.path, flags, 0o666); err != nil {
+			return 0, fmt.Errorf("--log: %w", err)
+		}
+	}
+	return l.file.Write(line)
+}
+
+// Close closes what was opened.
+func (l *lateLog) Close() error {
+	if l.file == nil {
+		return nil
+	}
+	return l.file.Close()
 }

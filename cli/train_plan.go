@@ -45,8 +45,14 @@ func (t *training) printPlan(out io.Writer) error {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(out, "%-17s %12s  of %s that %s has free\n", "together", size(sum), size(int64(t.device.Info.FreeMemory)), t.device.Info.Name)
-	return err
+	free := int64(t.device.Info.FreeMemory)
+	if _, err := fmt.Fprintf(out, "%-17s %12s  of %s that %s has free\n", "together", size(sum), size(free), t.device.Info.Name); err != nil {
+		return err
+	}
+	if sum > free {
+		return fmt.Errorf("the run does not fit: it takes %s, but %s has %s free: take fewer --train-rows, a smaller --rank or --recompute on", size(sum), t.device.Info.Name, size(free))
+	}
+	return nil
 }
 
 // size is a number of bytes for people.

@@ -227,8 +227,8 @@ func TestTrainKilled(t *testing.T) {
 		output, err := command.CombinedOutput() // killed with SIGKILL when ctx ends
 		killed := ctx.Err() != nil
 		cancel()
-		if _, missing := os.Stat(filepath.Join(out, "state", "latest")); missing == nil {
-			succeed(t, "adapter", "info", "--model", r.model, out)
+		if latest, missing := os.ReadFile(filepath.Join(out, "state", "latest")); missing == nil {
+			succeed(t, "adapter", "info", "--model", r.model, filepath.Join(out, "state", strings.TrimSpace(string(latest))))
 		}
 		if !killed {
 			require.NoError(t, err, string(output))
@@ -237,6 +237,7 @@ func TestTrainKilled(t *testing.T) {
 		}
 	}
 	require.Equal(t, whole, logOf(t, out))
+	succeed(t, "adapter", "info", "--model", r.model, out)
 }
 
 // Evaluations ride along and are those of the eval command.
@@ -304,4 +305,70 @@ func TestTrainRefuses(t *testing.T) {
 	}
 	assert.FileExists(t, filepath.Join(used, "mine"))
 	require.Equal(t, exitOK, call(t, append(fresh, "--data", long, "--truncate", "--steps", "1")...).code)
+}
+
+// What a refused or planned run must leave alone: another job's files, the log
+// of an earlier one, and what is not a job's.
+func TestTrainLeavesAlone(t *testing.T) {
+	r, dir := readTinyTraining(t, "llama", tinyTrainings[0]), t.TempDir()
+	out, log := filepath.Join(dir, "out"), write(t, "log.jsonl", "mine\n")
+	mine := filepath.Join(out, "state", "db", "mine")
+	require.NoError(t, os.MkdirAll(filepath.Dir(mine), 0o777))
+	require.NoError(t, os.WriteFile(mine, nil, 0o666))
+	unchanged := func() {
+		t.Helper()
+		data, err := os.ReadFile(log)
+		require.NoError(t, err)
+		require.Equal(t, "mine\n", string(data))
+	}
+	require.Equal(t, exitError, call(t, append(r.args, "--out", out, "--log", log)...).code, "the folder is not empty")
+	unchanged()
+	require.Equal(t, exitOK, call(t, append(r.args, "--out", filepath.Join(dir, "new"), "--log", log, "--plan")...).code)
+	unchanged()
+	lines := r.train(t, out, "--overwrite", "--log", log)
+	assert.FileExists(t, mine)
+	data, err := os.ReadFile(log)
+	require.NoError(t, err)
+	assert.Len(t, decode[logged](t, string(data)), len(lines))
+
+	job := func(out, log string) string {
+		return fmt.Sprintf(`{"data":%q,"out":%q,"log":%q,"overwrite":true}`, r.data, out, log) + "\n"
+	}
+	for want, jobs := range map[string]string{
+		"is another job's as well":                job(out, "") + job(filepath.Dir(out)+"/./out", ""),
+		"log.jsonl\" is another job's as well":    job(out, log) + job(out+"2", log),
+		"line 1: --init and --rank exclude":       fmt.Sprintf(`{"data":%q,"out":%q,"init":"x","rank":4}`, r.data, out),
+		"line 1: --lr 0: it takes a number above": fmt.Sprintf(`{"data":%q,"out":%q,"lr":0}`, r.data, out),
+	} {
+		o := call(t, "train", "--model", r.model, "--jobs", write(t, "jobs.jsonl", jobs))
+		require.Equal(t, exitError, o.code, want)
+		require.Contains(t, o.err, want)
+	}
+}
+
+// An interrupt that cannot save says so.
+func TestTrainInterruptedOnAFullDisk(t *testing.T) {
+	r, out := readTinyTraining(t, "llama", tinyTrainings[0]), filepath.Join(t.TempDir(), "out")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for range time.Tick(time.Millisecond) {
+			if log, err := os.ReadFile(filepath.Join(out, "training_log.jsonl")); ctx.Err() != nil || err == nil && len(log) > 0 {
+				os.RemoveAll(filepath.Join(out, "state"))
+				os.WriteFile(filepath.Join(out, "state"), nil, 0o666) // nothing can be saved there
+				cancel()
+				return
+			}
+		}
+	}()
+	more := []string{"--out", out}
+	for i := range r.args {
+		if r.args[i] == "--steps" {
+			r.args[i+1] = "4000"
+		}
+	}
+	o := callWith(ctx, "", io.Discard, append(r.args, more...)...)
+	require.Equal(t, exitInterrupted, o.code)
+	require.Contains(t, o.err, "save the checkpoint of step")
+	require.Contains(t, o.err, "loquetier: interrupted")
 }

@@ -78,7 +78,11 @@ func (v *trainView) step(j *jobView, e train.Event) {
 	}
 	j.last, j.tokens = e.Record, j.tokens+e.Record.Tokens
 	if e.Kind == train.StepSkipped {
-		v.line(j, fmt.Sprintf("step %d of %d: skipped: the loss or its gradient is not finite", e.Step+1, e.Steps))
+		why := "the gradient is not finite"
+		if e.Record.Targets == 0 {
+			why = "its sequences have no targets"
+		}
+		v.line(j, fmt.Sprintf("step %d of %d: skipped: %s", e.Step+1, e.Steps, why))
 		return
 	}
 	j.curve.Loss = append(j.curve.Loss, train.Point{Step: e.Step, Loss: float64(e.Record.Loss)})

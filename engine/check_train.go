@@ -9,11 +9,14 @@ import (
 )
 
 // checkTrainingSpan validates what only a training span must keep to: every
-// want scores a target.
+// want scores a target, and they are in the order of their rows, each at most once.
 func (e *Engine) checkTrainingSpan(s *batch.Span) error {
-	for _, w := range s.Wants {
-		if w.Target < 0 || w.TopN > 0 || w.Logits {
+	for i, w := range s.Wants {
+		switch {
+		case w.Target < 0 || w.TopN > 0 || w.Logits:
 			return errors.New("a training row only scores a target")
+		case i > 0 && w.Row <= s.Wants[i-1].Row:
+			return errors.New("training rows with a target are not in order")
 		}
 	}
 	return nil
@@ -67,8 +70,8 @@ func (e *Engine) CheckUpdate(u batch.Update) error {
 		return fmt.Errorf("optimizer %d is unknown", u.Optimizer)
 	case u.Targets < 1:
 		return fmt.Errorf("%d targets: it takes at least 1", u.Targets)
-	case !(u.Eps > 0 && u.Eps < math.MaxFloat32): // numbers without a gradient are divided by it
-		return fmt.Errorf("eps %v: it takes a number above 0", u.Eps)
+	case !(u.Eps >= 0x1p-126 && u.Eps < math.MaxFloat32): // numbers without a gradient are divided by it
+		return fmt.Errorf("eps %v: it takes a number of 1.2e-38 or more", u.Eps)
 	case u.Step < 1:
 		return fmt.Errorf("step %d: they count from 1", u.Step)
 	}

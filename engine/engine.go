@@ -23,11 +23,16 @@ type Config struct {
 	Slots       int    // adapter slots; 0: 32
 	TrainRows   int    // most training rows among them; 0: no training
 	Recompute   Recompute
+	Reserve     int64  // bytes of device memory to leave free for adapters to come, and their training
 	Profile     bool // stamp every kernel call
 
 	// Progress is told how many of the checkpoint's bytes are loaded; may be nil.
 	Progress func(done, total int64)
 }
+
+// maxRows is the most rows of a step: every device takes that many workgroups
+// in a direction.
+const maxRows = 65535
 
 func (c *Config) setDefaults(device *Device, model weights.Config) {
 	if c.Context == 0 || c.Context > model.MaxPositions {
@@ -40,6 +45,7 @@ func (c *Config) setDefaults(device *Device, model weights.Config) {
 		}
 		c.MaxRows += c.TrainRows
 	}
+	c.MaxRows = min(c.MaxRows, maxRows)
 	c.TrainRows = min(c.TrainRows, c.MaxRows)
 	if c.CacheBlocks == 0 {
 		c.CacheBlocks = min(8*ceil(c.Context, batch.BlockSize), 2048)

@@ -65,7 +65,7 @@ func (e *Engine) arrange(step *batch.Step) layout {
 		l.slots = add(&e.tables, t.slots)
 		l.run = alignedRun(t.slots)
 		l.tileRows = tileRows(t.slots, int(e.kernels.Tuning.ShrinkRows))
-		tiles := cutTiles(t.slots, l.tileRows)
+		tiles := cutTiles(t.slots, l.tileRows, l.trainRows())
 		l.tiles, l.tileCount = add(&e.tables, tiles), len(tiles)/3
 	}
 	e.arrangeWants(&l)
@@ -151,11 +151,11 @@ func tileRows(slots []int32, most int) int {
 
 // cutTiles lists (first row, rows, slot) of the runs of one adapter, cut to
 // at most size rows. Rows of the base are in none.
-func cutTiles(slots []int32, size int) []int32 {
+func cutTiles(slots []int32, size, border int) []int32 {
 	var tiles []int32
 	for from := 0; from < len(slots); {
 		to := from + 1
-		for to < len(slots) && to-from < size && slots[to] == slots[from] {
+		for to < len(slots) && to-from < size && to != border && slots[to] == slots[from] {
 			to++
 		}
 		if slots[from] != batch.Base {

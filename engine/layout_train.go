@@ -29,6 +29,14 @@ func (l *layout) training() *training {
 	return l.train
 }
 
+// trainRows is the number of training rows, which come first.
+func (l *layout) trainRows() int {
+	if l.train == nil {
+		return 0
+	}
+	return l.train.layout.rows
+}
+
 // addSequence counts a training span among the training rows, of which it is
 // the last so far. Spans of one slot are neighbours.
 func (l *layout) addSequence(s *batch.Span) {
@@ -53,7 +61,7 @@ func (e *Engine) arrangeTraining(l *layout, slots []int32) {
 	own.maxRank, own.tileRows, own.run = l.maxRank, l.tileRows, alignedRun(slots[:own.rows])
 	own.tokens, own.positions, own.cells, own.slots = l.tokens, l.positions, l.cells, l.slots
 	own.blockTables, own.prefill.list, own.tiles = l.blockTables, l.prefill.list, l.tiles
-	own.tileCount = len(cutTiles(slots[:own.rows], own.tileRows)) / 3
+	own.tileCount = len(cutTiles(slots[:own.rows], own.tileRows, own.rows)) / 3
 	t.segments = add(&e.tables, t.runs)
 	var rows, tokens []int32
 	for _, w := range t.targets {

@@ -61,7 +61,7 @@ func (e *Engine) keep(base, each int64) int {
 	case RecomputeNever:
 		return most
 	}
-	room := int64(e.device.Info.FreeMemory)/10*9 - base
+	room := int64(e.device.Info.FreeMemory)/10*9 - e.config.Reserve - base
 	return int(max(0, min(int64(most), room/each)))
 }
 
@@ -100,16 +100,16 @@ func TrainingBytes(device *Device, checkpoint *weights.Checkpoint, config Config
 
 // fits refuses what the device has no room for.
 func (e *Engine) fits(m Memory) error {
-	free := int64(e.device.Info.FreeMemory)
-	if m.Total() <= free {
+	free, needed := int64(e.device.Info.FreeMemory), m.Total()+e.config.Reserve
+	if needed <= free {
 		return nil
 	}
 	training := ""
-	if t := m.Inputs + m.Kept + m.Work; t > 0 {
+	if t := m.Inputs + m.Kept + m.Work + e.config.Reserve; t > 0 {
 		training = ", training " + mib(t)
 	}
 	return fmt.Errorf("%w: the model needs %s (weights %s, KV cache %s, activations %s%s), but %s has %s free: choose a smaller context, cache or dtype",
-		vk.ErrOutOfMemory, mib(m.Total()), mib(m.Weights), mib(m.Cache), mib(m.Activations), training, e.device.Info.Name, mib(free))
+		vk.ErrOutOfMemory, mib(needed), mib(m.Weights), mib(m.Cache), mib(m.Activations), training, e.device.Info.Name, mib(free))
 }
 
 func mib(bytes int64) string { return fmt.Sprintf("%d MiB", (bytes+1<<20-1)>>20) }

@@ -99,8 +99,13 @@ func (e *Engine) Publish(from, to int) error {
 			e.slots.entries[i-from+to] = entry
 		}
 	}
+	if err := e.slots.write(e.device.Device); err != nil {
+		e.slots.clear(to)
+		e.device.Free(r.memory)
+		return fmt.Errorf("publish: %w", err)
+	}
 	e.residents[to] = r
-	return e.slots.write(e.device.Device)
+	return nil
 }
 
 func (e *Engine) addTrainee(slot int, a Adapter) error {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -135,7 +136,7 @@ func (j *Job) resume() error {
 // fits refuses a checkpoint of another job: its next steps would not be this
 // one's.
 func (j *Job) fits(c checkpoint) error {
-	if c.Base != j.config.Base {
+	if j.config.Base != "" && c.Base != j.config.Base {
 		return fmt.Errorf("the base model: the checkpoint has %s, now it is %s", c.Base, j.config.Base)
 	}
 	if err := j.config.Settings.same(c.Settings); err != nil {
@@ -219,6 +220,9 @@ func (j *Job) fill(dir string) error {
 	adapter, err := j.config.Trainee.Adapter()
 	if err != nil {
 		return err
+	}
+	if !adapter.Finite() {
+		return errors.New("the adapter has numbers that are not finite: lower --lr")
 	}
 	if err := j.config.WriteAdapter(adapter, dir); err != nil {
 		return err

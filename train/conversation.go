@@ -39,12 +39,19 @@ func (r Reader) fromMessages(messages []json.RawMessage) (Example, error) {
 	return e, nil
 }
 
+// maxMessages is the most messages of a conversation: it is rendered and
+// tokenized up to each of the assistant's.
+const maxMessages = 256
+
 // turn is a conversation as rendered before and after an answer.
 type turn struct{ from, until string }
 
 // assistantTurns renders the conversation around each turn of the assistant.
 // What is rendered must only grow: otherwise the turns have no place in it.
 func (r Reader) assistantTurns(messages []json.RawMessage) ([]turn, error) {
+	if len(messages) > maxMessages {
+		return nil, fmt.Errorf("messages: %d of them, at most %d are taken: split the conversation", len(messages), maxMessages)
+	}
 	var turns []turn
 	before := ""
 	for i, m := range messages {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -41,14 +42,23 @@ func (f *folder) path(names ...string) string {
 	return filepath.Join(append([]string{f.dir}, names...)...)
 }
 
-// prepare makes the folder for a new job.
-func (f *folder) prepare(overwrite bool) error {
+// vacant refuses a folder with something in it, unless a job's files there are
+// to be overwritten.
+func (f *folder) vacant(overwrite bool) error {
 	empty, err := isEmpty(f.dir)
 	switch {
 	case err != nil:
 		return fmt.Errorf("--out: %w", err)
 	case !empty && !overwrite:
 		return fmt.Errorf("--out %s: the folder is not empty: go on with its job by --resume, or remove that by --overwrite", f.dir)
+	}
+	return nil
+}
+
+// prepare makes the folder for a new job.
+func (f *folder) prepare(overwrite bool) error {
+	if err := f.vacant(overwrite); err != nil {
+		return err
 	}
 	if err := f.disk.MakeDir(f.path(stateDir)); err != nil {
 		return fmt.Errorf("--out: %w", err)
@@ -67,15 +77,18 @@ func (f *folder) clear() error {
 	return f.clean()
 }
 
-// clean removes what is in state/ but does not count: older checkpoints, and
-// those that were not completed.
+// ours are the names that a job gives in state/.
+var ours = regexp.MustCompile(`^(step-\d+(\.1)?(\.tmp)?|latest\.tmp)$`)
+
+// clean removes what a job left in state/ and what does not count: older
+// checkpoints, and those that were not completed.
 func (f *folder) clean() error {
 	entries, err := os.ReadDir(f.path(stateDir))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() == latestFile || e.Name() == f.latest {
+		if e.Name() == f.latest || !ours.MatchString(e.Name()) {
 			continue
 		}
 		if err := f.disk.RemoveAll(f.path(stateDir, e.Name())); err != nil {

@@ -2,6 +2,7 @@ package train
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 	"time"
@@ -110,6 +111,26 @@ func NewJob(c Config) (*Job, error) {
 	return j, nil
 }
 
+// Check refuses what NewJob would refuse, as far as it can be told without the
+// device; it changes nothing. Trainee may be nil, Base empty.
+func Check(c Config) error {
+	j, err := newJob(c)
+	if err != nil {
+		return err
+	}
+	if !c.Resume {
+		return j.folder.vacant(c.Overwrite)
+	}
+	saved, err := j.folder.read()
+	if err == nil {
+		err = j.fits(saved)
+	}
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	return nil
+}
+
 // newJob checks what concerns neither the folder nor the device.
 func newJob(c Config) (*Job, error) {
 	if err := c.Settings.Check(); err != nil {
@@ -187,8 +208,8 @@ func (j *Job) Fail(err error) {
 // end closes what is open and tells that the job has ended.
 func (j *Job) end(err error) {
 	j.err = errors.Join(err, j.log.close())
-	close(j.ended)
 	j.tell(Event{Kind: Ended, Step: j.at.Step, Err: j.err})
+	close(j.ended) // the last event has been taken when others see the end
 }
 
 func (j *Job) tell(e Event) {

@@ -33,8 +33,11 @@ func OpenLines(name string) (*Lines, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info, err := f.Stat(); err == nil && info.IsDir() {
+	switch info, err := f.Stat(); {
+	case err == nil && info.IsDir():
 		return nil, errors.Join(fmt.Errorf("read %s: a folder, not a file", name), f.Close())
+	case err == nil && info.Size() > maxFile:
+		return nil, errors.Join(fmt.Errorf("read %s: %d bytes, at most %d are taken: split it", name, info.Size(), int64(maxFile)), f.Close())
 	}
 	return &Lines{name: name, file: f, reader: bufio.NewReaderSize(io.LimitReader(f, maxFile+1), 64<<10)}, nil
 }

@@ -115,6 +115,9 @@ func (s Settings) checkCounts() error {
 	return nil
 }
 
+// leastNormal is the least float32 that devices tell from 0.
+const leastNormal = 0x1p-126
+
 func (s Settings) checkNumbers() error {
 	for _, c := range []struct {
 		flag  string
@@ -125,7 +128,7 @@ func (s Settings) checkNumbers() error {
 		{"lr", s.LR, s.LR > 0, "a number above 0"},
 		{"beta1", s.Beta1, s.Beta1 >= 0 && s.Beta1 < 1, "0 or more, below 1"},
 		{"beta2", s.Beta2, s.Beta2 >= 0 && s.Beta2 < 1, "0 or more, below 1"},
-		{"eps", s.Eps, s.Eps > 0, "a number above 0"},
+		{"eps", s.Eps, s.Eps >= leastNormal, "a number of 1.2e-38 or more"},
 		{"weight-decay", s.WeightDecay, s.WeightDecay >= 0, "a number of 0 or more"},
 		{"clip", s.Clip, s.Clip >= 0, "a number of 0 or more"},
 	} {

@@ -125,17 +125,14 @@ func (j *Job) commitEvaluation(picks [][]batch.Pick) error {
 
 // stepped ends an optimizer step whose gradient had that norm.
 func (j *Job) stepped(norm float64) error {
-	loss := j.at.Pending.mean()
-	finite := Number(norm).finite()
-	if finite {
+	loss, updated := j.at.Pending.mean(), Number(norm).finite()
+	if updated {
 		j.at.Updates++ // the device left it out otherwise
 	}
-	if finite = finite && loss.finite(); finite {
+	if j.at.Skipped++; updated && loss.finite() {
 		j.at.Skipped = 0
-	} else {
-		j.at.Skipped++
 	}
-	if err := j.note(loss, Number(norm), !finite); err != nil {
+	if err := j.note(loss, Number(norm), !updated); err != nil {
 		return err
 	}
 	if j.at.Skipped >= maxSkipped {
