@@ -17,6 +17,9 @@ func (e *Engine) backward(rec *vk.Recorder, l *layout) error {
 		if err := e.layerGrad(rec, l.train, i); err != nil {
 			return err
 		}
+		if err := e.breathe(rec); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"loquetier/engine/batch"
 	"loquetier/engine/vk"
@@ -23,8 +24,9 @@ type Config struct {
 	Slots       int    // adapter slots; 0: 32
 	TrainRows   int    // most training rows among them; 0: no training
 	Recompute   Recompute
-	Reserve     int64  // bytes of device memory to leave free for adapters to come, and their training
-	Profile     bool // stamp every kernel call
+	Reserve     int64   // bytes of device memory to leave free for adapters to come, and their training
+	Profile     bool    // stamp every kernel call
+	Submission  float64 // most arithmetic of one submission, about; 0: what a slow GPU does in a fraction of a second
 
 	// Progress is told how many of the checkpoint's bytes are loaded; may be nil.
 	Progress func(done, total int64)
@@ -50,6 +52,9 @@ func (c *Config) setDefaults(device *Device, model weights.Config) {
 	if c.CacheBlocks == 0 {
 		c.CacheBlocks = min(8*ceil(c.Context, batch.BlockSize), 2048)
 	}
+	if c.Submission == 0 {
+		c.Submission = 2e11
+	}
 	if c.Slots == 0 {
 		c.Slots = 32
 	}
@@ -74,6 +79,7 @@ type Engine struct {
 	recorder         *vk.Recorder
 	profile          *Profile
 	stats            StepStats
+	since            time.Time // the last submission ended, or the step began
 }
 
 // New loads a checkpoint onto a device. What does not fit is refused before

@@ -19,7 +19,9 @@ func (e *Engine) forward(rec *vk.Recorder, l *layout) error {
 		Rows: l.rows, Width: c.HiddenSize, Vocab: c.VocabSize,
 	})
 	for i := 0; err == nil && i < c.Layers; i++ {
-		err = e.layer(rec, l, i)
+		if err = e.layer(rec, l, i); err == nil {
+			err = e.breathe(rec)
+		}
 	}
 	return err
 }

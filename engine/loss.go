@@ -22,6 +22,9 @@ func (e *Engine) loss(rec *vk.Recorder, l *training) error {
 		if err := e.lossPiece(rec, l, from, min(from+logitRows, n)-from); err != nil {
 			return err
 		}
+		if err := e.breathe(rec); err != nil {
+			return err
+		}
 	}
 	return nil
 }

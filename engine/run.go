@@ -20,28 +20,52 @@ func (e *Engine) Stats() StepStats { return e.stats }
 // Run executes a step: one upload, one submission, one wait. The step is
 // checked first; an error leaves the cache rows of the step undefined and
 // everything else as it was.
+//
+// A step with so much arithmetic that drivers might take it for a hang (they
+// give a submission two to ten seconds) is cut into several submissions.
 func (e *Engine) Run(step *batch.Step) (*batch.Result, error) {
 	if err := e.check(step); err != nil {
 		return nil, err
 	}
-	start := time.Now()
-	rec := e.recorder
-	rec.Reset()
-	l, err := e.record(rec, step)
+	e.stats, e.since = StepStats{}, time.Now()
+	e.recorder.Reset()
+	l, err := e.record(e.recorder, step)
+	if err == nil {
+		err = e.submit(e.recorder)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return e.results(step, l), nil
+}
+
+// submit runs what is recorded and waits for it.
+func (e *Engine) submit(rec *vk.Recorder) error {
 	recorded := time.Now()
 	if err := rec.Run(); err != nil {
-		return nil, err
+		return err
 	}
-	e.stats = StepStats{Stats: rec.Stats(), Record: recorded.Sub(start), Device: time.Since(recorded)}
+	s := &e.stats
+	s.Record, s.Device = s.Record+recorded.Sub(e.since), s.Device+time.Since(recorded)
+	s.Dispatches += rec.Stats().Dispatches
+	s.Barriers += rec.Stats().Barriers
+	s.Copies += rec.Stats().Copies
 	if e.profile != nil {
 		if err := e.profile.add(rec); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return e.results(step, l), nil
+	rec.Reset()
+	e.since = time.Now()
+	return nil
+}
+
+// breathe submits what is recorded where it is enough for one submission.
+func (e *Engine) breathe(rec *vk.Recorder) error {
+	if rec.Flops() < e.config.Submission {
+		return nil
+	}
+	return e.submit(rec)
 }
 
 // record records a step: what it looks up, forward, backward, updates.
@@ -54,8 +78,13 @@ func (e *Engine) record(rec *vk.Recorder, step *batch.Step) (*layout, error) {
 	if err := e.upload(rec); err != nil {
 		return nil, err
 	}
-	if l.rows > 0 {
-		err = firstError(e.forward(rec, &l), e.sample(rec, &l), e.backward(rec, &l))
+	for _, part := range []func(*vk.Recorder, *layout) error{e.forward, e.sample, e.backward} {
+		if l.rows == 0 {
+			break
+		}
+		if err := part(rec, &l); err != nil {
+			return nil, err
+		}
 	}
-	return &l, firstError(err, e.optimize(rec, updates, step.Updates))
+	return &l, e.optimize(rec, updates, step.Updates)
 }

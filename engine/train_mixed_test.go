@@ -255,3 +255,24 @@ func TestDoRATrainingIsRefused(t *testing.T) {
 	_, err := b.base.Train(b.read(r.dir))
 	require.ErrorIs(t, err, engine.ErrDoRA)
 }
+
+// A step that is cut into many submissions gives the bits of one.
+func TestManySubmissions(t *testing.T) {
+	var outcomes [2][]outcome
+	var logits [2][][]float32
+	for i, most := range []float64{0, 1} {
+		config := trainConfig()
+		config.Submission, config.Recompute = most, engine.RecomputeAlways
+		b := openTiny(t, "qwen3", config)
+		j := b.train(readRecipe(t, "qwen3", recipes[0]))
+		for range 2 {
+			o, picks := b.trainStep([]*job{j}, b.serving()...)
+			outcomes[i], logits[i] = append(outcomes[i], o...), append(logits[i], logitsOf(picks[1])...)
+		}
+		dispatches, barriers := b.engine.Stats().Dispatches, b.engine.Stats().Barriers
+		require.Greater(t, dispatches, 50)
+		require.Greater(t, barriers, 20)
+	}
+	require.Equal(t, outcomes[0], outcomes[1])
+	require.Equal(t, logits[0], logits[1])
+}

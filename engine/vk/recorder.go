@@ -22,6 +22,7 @@ type Recorder struct {
 	words  []uint64
 	since  []access // accesses since the last barrier
 	stats  Stats
+	flops  float64
 	names  []string   // of the timestamped operations
 	work   []Work     // beside names
 	ops    []recorded // in checking mode only
@@ -69,6 +70,9 @@ func (r *Recorder) Reset() {
 // Stats of the commands recorded so far.
 func (r *Recorder) Stats() Stats { return r.stats }
 
+// Flops is the arithmetic of the dispatches recorded so far.
+func (r *Recorder) Flops() float64 { return r.flops }
+
 // Dispatch is one kernel call.
 type Dispatch struct {
 	Pipeline *Pipeline
@@ -100,6 +104,7 @@ func (r *Recorder) Dispatch(d Dispatch) {
 	r.push(d.Push)
 	r.emit(C.LQ_DISPATCH, uint64(d.Groups[0]), uint64(d.Groups[1]), uint64(d.Groups[2]))
 	r.stats.Dispatches++
+	r.flops += d.Work.Flops
 	r.stamp(d.Pipeline.Name, d.Work)
 }
 
