@@ -71,10 +71,11 @@ func checkEval(c *cli.Context) error {
 }
 
 func (s *session) evaluateFile(c *cli.Context) (evaluation, error) {
-	slot, err := s.slot(c.String("use"))
+	lease, err := s.acquire(c.String("use"))
 	if err != nil {
 		return evaluation{}, err
 	}
+	defer s.release(lease)
 	if block, most := c.Int("block"), s.engine.Context(); block > most {
 		return evaluation{}, fmt.Errorf("--block %d: the context is %d tokens", block, most)
 	}
@@ -85,7 +86,9 @@ func (s *session) evaluateFile(c *cli.Context) (evaluation, error) {
 	if err != nil {
 		return evaluation{}, err
 	}
-	e, err := s.evaluate(c.Context, slot, first(data, c.Int("max-blocks")))
+	ctx, cancel := context.WithCancel(c.Context)
+	defer cancel() // before the release: after an error sequences may be under way
+	e, err := s.evaluate(ctx, lease.Slot(), first(data, c.Int("max-blocks")))
 	if err == nil && e.Targets == 0 {
 		err = fmt.Errorf("%s: no targets: every sequence needs a token after its first one or its prompt", c.String("data"))
 	}

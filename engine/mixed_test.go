@@ -181,11 +181,9 @@ func TestAttachAndDetach(t *testing.T) {
 	require.Equal(t, before, device.Used(), "an adapter costs its own bytes")
 	const parameters = 10154 // of dora-r8, from its tensors' shapes
 	require.Less(t, bytes, uint64(2*4*parameters+1<<14))
-	slot, err := b.base.Slot("again")
-	require.NoError(t, err)
 	span := b.prompt("base", 2)
-	span.Slot = slot
+	span.Slot = b.slot("again")
 	require.LessOrEqual(t, distance(logitsOf(b.run(span)[0]), b.reference("dora-r8", 2)), 1e-4)
-	_, err = b.base.Slot("dora-r8")
+	_, err := b.base.Acquire("dora-r8")
 	require.EqualError(t, err, `unknown adapter "dora-r8": known are again, all-r16, mlp-r4-rslora, odd-r5, pattern, qv-r8`)
 }
