@@ -86,9 +86,7 @@ func (s *session) evaluateFile(c *cli.Context) (evaluation, error) {
 	if err != nil {
 		return evaluation{}, err
 	}
-	ctx, cancel := context.WithCancel(c.Context)
-	defer cancel() // before the release: after an error sequences may be under way
-	e, err := s.evaluate(ctx, lease.Slot(), first(data, c.Int("max-blocks")))
+	e, err := s.evaluate(c.Context, lease.Slot(), first(data, c.Int("max-blocks")))
 	if err == nil && e.Targets == 0 {
 		err = fmt.Errorf("%s: no targets: every sequence needs a token after its first one or its prompt", c.String("data"))
 	}

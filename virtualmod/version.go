@@ -84,7 +84,8 @@ func (b *Base) Rollback(name string) error {
 	if last < 0 {
 		return fmt.Errorf("roll back adapter %s: %w: there is only version %d", name, ErrNoOlderVersion, l.current.number)
 	}
-	l.current, l.older = l.older[last], slices.Delete(l.older, last, last+1)
+	l.current = l.older[last]
+	l.older = slices.Delete(l.older, last, last+1)
 	if err := b.sweep(); err != nil {
 		return fmt.Errorf("roll back adapter %s: %w", name, err)
 	}
