@@ -171,6 +171,33 @@ func TestChunkedPrefill(t *testing.T) {
 	}
 }
 
+// An adapter that was saved has the same bits in whatever slot it is loaded.
+func TestSaveAndLoad(t *testing.T) {
+	for _, dtype := range []string{"f32", "f16"} {
+		b := openTiny(t, "llama", engine.Config{DType: dtype})
+		for _, variant := range []string{"dora-r8", "odd-r5"} {
+			span := b.prompt(variant, 2)
+			want := logitsOf(b.run(span)[0])
+			used := b.engine.Used()
+			image, err := b.engine.Save(span.Slot)
+			require.NoError(t, err)
+			require.NoError(t, b.engine.Detach(span.Slot))
+			freed := used - b.engine.Used()
+			require.GreaterOrEqual(t, freed, uint64(image.Bytes()))
+			for _, to := range []int{b.engine.Slots() - 1, span.Slot} {
+				require.NoError(t, b.engine.Load(to, image))
+				span.Slot = to
+				require.Equal(t, want, logitsOf(b.run(span)[0]), "%s %s in slot %d", dtype, variant, to)
+			}
+			require.Equal(t, used+freed, b.engine.Used())
+			require.ErrorContains(t, b.engine.Load(span.Slot, image), "is taken")
+			require.NoError(t, b.engine.Detach(b.engine.Slots()-1))
+			_, err = b.engine.Save(b.engine.Slots() - 1)
+			require.ErrorContains(t, err, "is free")
+		}
+	}
+}
+
 func TestAttachAndDetach(t *testing.T) {
 	b := openTiny(t, "llama", engine.Config{DType: "f32"})
 	device := b.engine

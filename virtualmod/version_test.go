@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"loquetier/engine/weights"
 )
 
 func TestAttachLeavesTheDeviceAlone(t *testing.T) {
@@ -22,6 +24,32 @@ func TestAttachLeavesTheDeviceAlone(t *testing.T) {
 	require.True(t, ok)
 	assert.Equal(t, State{Number: 1, Version: 1, Resident: true, Leases: 1}, b.state("a"))
 	assert.EqualValues(t, 1, l.Version())
+}
+
+// What float16 does not hold is refused when it is attached, not at the first
+// request.
+func TestAttachChecksTheNumbers(t *testing.T) {
+	a := openBench(t, "f32", 1).random(1)
+	weights.Convert(a.Modules[3].B.Data[:4], weights.F32, []byte{0, 0, 128, 71}, weights.F32) // 65536
+	dir := t.TempDir()
+	require.NoError(t, a.Write(dir))
+	for dtype, message := range map[string]string{
+		"f32": "", "bf16": "", "f16": "tensor base_model.model.model.layers.0.self_attn.o_proj.lora_B.weight of " + dir +
+			"/adapter_model.safetensors holds values beyond float16's range (65504): use --dtype bf16 or f32",
+	} {
+		b := openBench(t, dtype, 1)
+		folder, err := weights.OpenDir(dir)
+		require.NoError(t, err)
+		err = b.Attach("a", folder)
+		require.NoError(t, folder.Close())
+		if message == "" {
+			require.NoError(t, err)
+			require.NoError(t, b.Prefetch("a"))
+			continue
+		}
+		require.EqualError(t, err, "attach adapter a: "+message)
+		assert.Empty(t, b.Names())
+	}
 }
 
 func TestBaseModelsLease(t *testing.T) {
