@@ -66,7 +66,7 @@ func (s *session) newChat(c *cli.Context, how sampling) (*chat, error) {
 		return nil, err
 	}
 	t := &chat{session: s, how: how, out: c.App.Writer, notes: c.App.ErrWriter, adapter: c.String("use"), ends: s.ends}
-	if _, err := s.slot(t.adapter); err != nil {
+	if err := s.check(t.adapter); err != nil {
 		return nil, err
 	}
 	end, found, err := s.turnEnd()
@@ -162,7 +162,7 @@ func (t *chat) use(name string) {
 	if name == "" {
 		name = baseName
 	}
-	if _, err := t.slot(name); err != nil {
+	if err := t.check(name); err != nil {
 		fmt.Fprintln(t.notes, oneLine(err))
 		return
 	}
@@ -205,18 +205,16 @@ func (t *chat) prepareTurn(turns []text.Message) (prepared, error) {
 	if n := t.engine.Context(); len(ids) > n {
 		return prepared{}, fmt.Errorf("the conversation has %d tokens, but the context is %d: /reset begins anew", len(ids), n)
 	}
-	slot, err := t.slot(t.adapter)
-	if err != nil {
-		return prepared{}, err
-	}
 	how := t.how
 	how.choose()
 	bias, err := how.bias(t.engine.Model().VocabSize)
 	if err != nil {
 		return prepared{}, err
 	}
-	return prepared{stops: how.Stop, request: scheduler.Request{
-		Slot: slot, Prompt: ids, MaxTokens: how.MaxTokens, Sampling: how.device(), Bias: bias,
+	p := prepared{stops: how.Stop, request: scheduler.Request{
+		Prompt: ids, MaxTokens: how.MaxTokens, Sampling: how.device(), Bias: bias,
 		Stop: t.ends, LogProbs: -1, PromptLogProbs: -1,
-	}}, nil
+	}}
+	err = t.hold(&p, t.adapter)
+	return p, err
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -32,7 +33,9 @@ type session struct {
 	engine    *meter
 	base      *virtualmod.Base
 	scheduler *scheduler.Scheduler
-	ends      []int32 // tokens that end an output
+	ends      []int32       // tokens that end an output
+	leases    atomic.Int64  // that requests hold
+	released  chan struct{} // holds something where a lease was released since it was last empty
 
 	closers []func() error
 }
@@ -63,7 +66,7 @@ func open(c *cli.Context, o modelOptions, f func(s *session) error) error {
 // Everything that can be wrong with the model's and adapters' files is found
 // before.
 func withCheckpoint(c *cli.Context, o modelOptions, f func(s *session, checkpoint *weights.Checkpoint) error) (err error) {
-	s := &session{options: o, stderr: c.App.ErrWriter, log: newLogger(c.App.ErrWriter, o.log)}
+	s := &session{options: o, stderr: c.App.ErrWriter, log: newLogger(c.App.ErrWriter, o.log), released: make(chan struct{}, 1)}
 	defer func() { err = errors.Join(err, s.close()) }()
 	checkpoint, err := s.openCheckpoint()
 	if err != nil {
@@ -96,12 +99,27 @@ func (s *session) serve(checkpoint *weights.Checkpoint) error {
 	if err := s.load(checkpoint); err != nil {
 		return fmt.Errorf("load model %s: %w", s.options.model, err)
 	}
-	for _, a := range s.options.adapters {
+	if err := s.attachAdapters(); err != nil {
+		return err
+	}
+	s.start()
+	return nil
+}
+
+// attachAdapters registers the adapters given and brings the first ones onto the
+// device, as many as there are slots.
+func (s *session) attachAdapters() error {
+	for i, a := range s.options.adapters {
 		if err := s.attach(a); err != nil {
 			return err
 		}
+		if i >= s.engine.Slots() {
+			continue
+		}
+		if err := s.base.Prefetch(a.name); err != nil {
+			return err
+		}
 	}
-	s.start()
 	return nil
 }
 
@@ -186,13 +204,17 @@ func (s *session) engineConfig() engine.Config {
 	}
 }
 
+// mostSlots is how many slots there are at most unless more are asked for: the
+// slot table, which is written whenever an adapter comes or goes, grows with them.
+const mostSlots = 128
+
 // slots is the engine's default unless asked otherwise, with room for all
-// adapters given and the embedded ones.
+// adapters given and the embedded ones, up to mostSlots.
 func (s *session) slots() int {
 	if s.options.slots > 0 {
 		return s.options.slots
 	}
-	return max(32, len(s.options.adapters)+len(models.Adapters()))
+	return max(32, min(mostSlots, len(s.options.adapters)+len(models.Adapters())))
 }
 
 // start runs the scheduler until the session is closed.
@@ -231,38 +253,4 @@ func withAdapter(dir string, f func(weights.Folder) error) error {
 		return err
 	}
 	return errors.Join(f(folder), folder.Close())
-}
-
-// slot finds an adapter by name; "" and "base" are the model alone. The
-// embedded adapters of the embedded model are attached when first asked for.
-func (s *session) slot(name string) (int, error) {
-	if name == "" || name == baseName {
-		return batch.Base, nil
-	}
-	slot, err := s.base.Slot(name)
-	switch {
-	case err == nil:
-		return slot, nil
-	case !s.isEmbedded(name):
-		return 0, fmt.Errorf("%w: %s", err, s.moreAdapters())
-	}
-	if stopped := s.scheduler.Do(func() { err = s.attach(adapterOption{name, name}) }); stopped != nil {
-		return 0, stopped
-	}
-	if err != nil {
-		return 0, err
-	}
-	return s.base.Slot(name)
-}
-
-// moreAdapters tells how to get adapters.
-func (s *session) moreAdapters() string {
-	if s.options.model == stories {
-		return "add --adapter NAME=DIR, or use " + storiesAdapters()
-	}
-	return "add --adapter NAME=DIR"
-}
-
-func (s *session) isEmbedded(name string) bool {
-	return s.options.model == stories && slices.ContainsFunc(models.Adapters(), func(a string) bool { return name == stories+"/"+a })
 }

@@ -81,7 +81,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 		{ask + "--adapter a=short", 1, "generate: attach adapter a: short/adapter_model.safetensors: the header's length is 6024 bytes, the file has 992 after it: the file is cut short"},
 		{ask + "--adapter a=bad", 1, "generate: attach adapter a: bad/adapter_config.json: not a JSON object: unexpected end of JSON input"},
 		{ask + "--adapter a=stories/upper --adapter a=stories/math", 1, "generate: attach adapter a: the name is taken"},
-		{ask + "--adapter stories/upper --adapter stories/math --slots 1", 1, "generate: attach adapter math: all 1 slots are taken"},
+		{"bench decode --model stories --adapters 2 --slots 1", 1, "bench decode: load adapter stories/shakespeare: no free slot: of 1 slots requests use 1 and training 0"},
 		{ask + "--context 5000", 1, "generate: --context 5000: model stories was made for at most 1024 tokens"},
 		{ask + "--cache-tokens 16 --max-tokens 100", 1, "generate: the prompt's 2 tokens and 100 to generate need 7 cache blocks, but there are 1"},
 		{"generate --model stories --prompt Once.upon.a.time --context 3", 1, "generate: the prompt has 12 tokens, but the context is 3"},

@@ -13,6 +13,7 @@ import (
 	"loquetier/engine/batch"
 	"loquetier/scheduler"
 	"loquetier/train"
+	"loquetier/virtualmod"
 )
 
 func evalCommand() *cli.Command {
@@ -71,10 +72,11 @@ func checkEval(c *cli.Context) error {
 }
 
 func (s *session) evaluateFile(c *cli.Context) (evaluation, error) {
-	slot, err := s.slot(c.String("use"))
+	lease, err := s.acquire(c.String("use"))
 	if err != nil {
 		return evaluation{}, err
 	}
+	defer s.release(lease)
 	if block, most := c.Int("block"), s.engine.Context(); block > most {
 		return evaluation{}, fmt.Errorf("--block %d: the context is %d tokens", block, most)
 	}
@@ -85,7 +87,7 @@ func (s *session) evaluateFile(c *cli.Context) (evaluation, error) {
 	if err != nil {
 		return evaluation{}, err
 	}
-	e, err := s.evaluate(c.Context, slot, first(data, c.Int("max-blocks")))
+	e, err := s.evaluate(c.Context, lease, first(data, c.Int("max-blocks")))
 	if err == nil && e.Targets == 0 {
 		err = fmt.Errorf("%s: no targets: every sequence needs a token after its first one or its prompt", c.String("data"))
 	}
@@ -116,8 +118,8 @@ type share struct {
 	err     error
 }
 
-// evaluate measures the loss of a slot over examples, many in a step.
-func (s *session) evaluate(ctx context.Context, slot int, data iter.Seq2[train.Example, error]) (evaluation, error) {
+// evaluate measures the loss of an adapter over examples, many in a step.
+func (s *session) evaluate(ctx context.Context, lease *virtualmod.Lease, data iter.Seq2[train.Example, error]) (evaluation, error) {
 	var total share
 	err := ordered(ctx, max(16, s.engine.MaxRows()/8), func(start func(<-chan share) bool) error {
 		number := 0
@@ -125,7 +127,7 @@ func (s *session) evaluate(ctx context.Context, slot int, data iter.Seq2[train.E
 			if number++; err != nil {
 				return err
 			}
-			part, err := s.score(ctx, slot, e)
+			part, err := s.score(ctx, lease, e)
 			if err != nil {
 				return fmt.Errorf("sequence %d: %w", number, err)
 			}
@@ -147,11 +149,11 @@ func (s *session) evaluate(ctx context.Context, slot int, data iter.Seq2[train.E
 }
 
 // score begins to score an example.
-func (s *session) score(ctx context.Context, slot int, e train.Example) (<-chan share, error) {
+func (s *session) score(ctx context.Context, lease *virtualmod.Lease, e train.Example) (<-chan share, error) {
 	if len(e.IDs) < 2 {
 		return ready(share{}), nil
 	}
-	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: slot, Prompt: e.IDs, Sampling: batch.Greedy(), LogProbs: -1, PromptLogProbs: 0})
+	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: lease.Slot(), Prompt: e.IDs, Sampling: batch.Greedy(), LogProbs: -1, PromptLogProbs: 0})
 	if err != nil {
 		return nil, err
 	}

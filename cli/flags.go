@@ -45,7 +45,7 @@ func deviceFlags() []cli.Flag {
 		&cli.StringFlag{Name: "dtype", Value: "auto", Usage: "compute `TYPE` of matrix inputs: auto, f32, f16 or bf16"},
 		&cli.IntFlag{Name: "context", DefaultText: "what the model was made for", Usage: "longest sequence, `N` tokens"},
 		&cli.IntFlag{Name: "cache-tokens", DefaultText: "eight whole contexts, at most 32768", Usage: "room of the KV cache, `N` tokens"},
-		&cli.IntFlag{Name: "slots", DefaultText: "32", Usage: "room for `N` adapters"},
+		&cli.IntFlag{Name: "slots", DefaultText: "32", Usage: "room for `N` adapters on the device; others wait in host memory"},
 		&cli.BoolFlag{Name: "profile", DisableDefaultText: true, Usage: "print the time of each kernel at the end"},
 		&cli.StringFlag{Name: "family", Usage: "force a kernel `FAMILY`", Hidden: true},
 		&cli.StringFlag{Name: "log-level", Value: "warn", Usage: "`LEVEL`: debug, info, warn or error"},

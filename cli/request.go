@@ -12,6 +12,7 @@ import (
 	"loquetier/engine"
 	"loquetier/scheduler"
 	"loquetier/train"
+	"loquetier/virtualmod"
 )
 
 // wireRequest is a line of a requests file.
@@ -81,9 +82,11 @@ type prepared struct {
 	seed    *uint64
 	stops   stopStrings
 	request scheduler.Request
+	lease   *virtualmod.Lease // on request's slot
 }
 
 // prepare resolves names and text. The error says what is wrong with the request.
+// It acquires the request's adapter, which begin takes over.
 func (s *session) prepare(w wireRequest) (prepared, error) {
 	w.choose()
 	p := prepared{id: w.ID, adapter: w.Adapter, seed: w.Seed, stops: w.Stop}
@@ -95,9 +98,6 @@ func (s *session) prepare(w wireRequest) (prepared, error) {
 		r.Stop = s.ends
 	}
 	var err error
-	if r.Slot, err = s.slotOf(w.Adapter); err != nil {
-		return p, err
-	}
 	if r.Prompt, err = s.prompt(w.Prompt); err != nil {
 		return p, err
 	}
@@ -110,15 +110,16 @@ func (s *session) prepare(w wireRequest) (prepared, error) {
 	if r.PromptLogProbs, err = s.topN("prompt_logprobs", w.PromptLogProbs); err != nil {
 		return p, err
 	}
-	p.request = r
-	return p, s.checkText(w)
-}
-
-func (s *session) slotOf(adapter *string) (int, error) {
-	if adapter == nil {
-		return s.slot(baseName)
+	if err := s.checkText(w); err != nil {
+		return p, err
 	}
-	return s.slot(*adapter)
+	p.request = r
+	adapter := baseName
+	if w.Adapter != nil {
+		adapter = *w.Adapter
+	}
+	err = s.hold(&p, adapter)
+	return p, err
 }
 
 // checkText checks what is not the scheduler's to check.

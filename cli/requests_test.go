@@ -82,6 +82,21 @@ func TestRequestsAgreeWithTheReference(t *testing.T) {
 	assert.Greater(t, compared, len(all)/2)
 }
 
+// With fewer slots than adapters the requests of a file take turns.
+func TestRequestsTakeTurnsInTheSlots(t *testing.T) {
+	var file strings.Builder
+	for i := range 9 {
+		fmt.Fprintf(&file, `{"id":%d,"prompt":"Once upon","adapter":%q}`+"\n", i, "stories/"+[]string{"upper", "math", "shakespeare"}[i%3])
+	}
+	args := []string{"generate", "--model", "stories", "--max-tokens", "8", "--requests", write(t, "r.jsonl", file.String())}
+	want := decode[got](t, succeed(t, args...))
+	require.Len(t, want, 9)
+	require.NotEqual(t, want[0].Tokens, want[2].Tokens)
+	for _, slots := range []string{"1", "2"} {
+		assert.Equal(t, want, decode[got](t, succeed(t, append(args, "--slots", slots)...)), "%s slots", slots)
+	}
+}
+
 func TestAModelWithoutTokenizerTakesIDs(t *testing.T) {
 	const tiny = "../testdata/golden/tiny/llama"
 	data, err := os.ReadFile(tiny + "/expected.json")

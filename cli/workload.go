@@ -104,11 +104,15 @@ func (s *session) benchSlots(k int) ([]int, error) {
 	}
 	var slots []int
 	for _, name := range names[:k] {
-		slot, err := s.slot(name)
+		lease, err := s.acquire(name)
 		if err != nil {
 			return nil, err
 		}
-		slots = append(slots, slot)
+		s.later(func() error {
+			s.release(lease)
+			return nil
+		})
+		slots = append(slots, lease.Slot())
 	}
 	return slots, nil
 }

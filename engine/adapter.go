@@ -72,25 +72,8 @@ func (e *Engine) place(a Adapter) (places []placement, count int, bytes uint64) 
 // Attach puts an adapter into a free slot. It costs the adapter's own bytes
 // and copies nothing of the base. On an error the slot stays free.
 func (e *Engine) Attach(slot int, a Adapter) error {
-	if slot < 0 || slot >= e.slots.slots {
-		return fmt.Errorf("BUG: slot %d of %d", slot, e.slots.slots)
-	}
-	if e.residents[slot] != nil {
-		return fmt.Errorf("BUG: slot %d is taken", slot)
-	}
 	places, _, size := e.place(a)
-	r := &resident{}
-	var err error
-	if r.memory, err = e.device.Alloc(vk.Local, max(size, 16)); err != nil {
-		return fmt.Errorf("adapter of %d bytes: %w", size, err)
-	}
-	if err := e.fill(slot, a, places, r); err != nil {
-		e.slots.clear(slot)
-		e.device.Free(r.memory)
-		return err
-	}
-	e.residents[slot] = r
-	return nil
+	return e.occupy(slot, size, func(r *resident) error { return e.fill(slot, a, places, r) })
 }
 
 func (e *Engine) fill(slot int, a Adapter, places []placement, r *resident) error {
@@ -134,16 +117,43 @@ func (e *Engine) writeMatrices(memory vk.Buffer, offset uint64, a Adapter, place
 // writeRows writes a matrix with its rows padded to width numbers and its
 // height to rows, zeros in the padding.
 func (e *Engine) writeRows(memory vk.Buffer, offset uint64, t weights.Tensor, as weights.DType, width, rows int) error {
-	whole, have := make([]byte, rows*width*as.Size()), t.Shape[1]
-	from := have * t.DType.Size()
+	whole := make([]byte, rows*width*as.Size())
 	for i := range t.Shape[0] {
-		row := whole[i*width*as.Size():][:have*as.Size()]
-		weights.Convert(row, as, t.Data[i*from:(i+1)*from], t.DType)
-		if as == weights.F16 && overflows(row) {
-			return fmt.Errorf("tensor %s of %s holds values beyond float16's range (65504): use --dtype bf16 or f32", t.Name, t.File)
+		if err := convertRow(whole[i*width*as.Size():], as, t, i); err != nil {
+			return err
 		}
 	}
 	return e.writeBytes(memory, offset, whole)
+}
+
+// convertRow writes a row of a matrix as a type. It refuses what the type does
+// not hold.
+func convertRow(dst []byte, as weights.DType, t weights.Tensor, row int) error {
+	have, from := t.Shape[1]*as.Size(), t.Shape[1]*t.DType.Size()
+	weights.Convert(dst[:have], as, t.Data[row*from:(row+1)*from], t.DType)
+	if as == weights.F16 && overflows(dst[:have]) {
+		return fmt.Errorf("tensor %s of %s holds values beyond float16's range (65504): use --dtype bf16 or f32", t.Name, t.File)
+	}
+	return nil
+}
+
+// CheckAdapter refuses an adapter that Attach would refuse for its numbers,
+// without touching the device. It may run beside a step.
+func (e *Engine) CheckAdapter(a Adapter) error {
+	if e.precision.Act != weights.F16 {
+		return nil
+	}
+	for _, m := range a.Modules {
+		for _, t := range []weights.Tensor{m.A, m.B} {
+			row := make([]byte, t.Shape[1]*weights.F16.Size())
+			for i := range t.Shape[0] {
+				if err := convertRow(row, weights.F16, t, i); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // writeGain computes DoRA's gain from the magnitudes and the base's weights.

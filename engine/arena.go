@@ -55,8 +55,8 @@ func (a *arena) all() []vk.Buffer {
 	return append(a.shared.all(), a.x, a.hl, a.logits, a.counts, a.scratch, a.ids, a.logs, a.kept)
 }
 
-// grow makes a buffer at least size bytes large; its contents are lost, but on
-// an error, when it stays as it was.
+// grow makes a buffer at least size bytes large; its contents are lost. Where
+// there is no room it stays as it is: what it served before still runs.
 func (e *Engine) grow(buf *vk.Buffer, kind vk.Kind, size int) error {
 	if buf.Size >= uint64(size) {
 		return nil

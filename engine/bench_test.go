@@ -42,9 +42,10 @@ func decodeStep(t testing.TB, e *engine.Engine, base *virtualmod.Base, position 
 	for i, name := range adapters {
 		slot := batch.Base
 		if name != "" {
-			var err error
-			slot, err = base.Slot(name)
+			lease, err := base.Acquire(name)
 			require.NoError(t, err)
+			t.Cleanup(lease.Release)
+			slot = lease.Slot()
 		}
 		span := batch.Span{Kind: batch.Decode, Slot: slot, Tokens: []int32{int32(300 + i)}, Position: position}
 		for j := range min(each, position/batch.BlockSize+1) {

@@ -100,15 +100,17 @@ func (b *bench) attach(name, dir string) {
 	require.NoError(b.t, err)
 	defer folder.Close()
 	require.NoError(b.t, b.base.Attach(name, folder))
+	require.NoError(b.t, b.base.Prefetch(name))
 }
 
 func (b *bench) slot(variant string) int {
 	if variant == "base" {
 		return batch.Base
 	}
-	slot, err := b.base.Slot(variant)
+	lease, err := b.base.Acquire(variant)
 	require.NoError(b.t, err)
-	return slot
+	b.t.Cleanup(lease.Release)
+	return lease.Slot()
 }
 
 // blocks hands out cache blocks for a number of tokens, last ones first.

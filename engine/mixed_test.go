@@ -171,6 +171,33 @@ func TestChunkedPrefill(t *testing.T) {
 	}
 }
 
+// An adapter that was saved has the same bits in whatever slot it is loaded.
+func TestSaveAndLoad(t *testing.T) {
+	for _, dtype := range []string{"f32", "f16"} {
+		b := openTiny(t, "llama", engine.Config{DType: dtype})
+		for _, variant := range []string{"dora-r8", "odd-r5"} {
+			span := b.prompt(variant, 2)
+			want := logitsOf(b.run(span)[0])
+			used := b.engine.Used()
+			image, err := b.engine.Save(span.Slot)
+			require.NoError(t, err)
+			require.NoError(t, b.engine.Detach(span.Slot))
+			freed := used - b.engine.Used()
+			require.GreaterOrEqual(t, freed, uint64(image.Bytes()))
+			for _, to := range []int{b.engine.Slots() - 1, span.Slot} {
+				require.NoError(t, b.engine.Load(to, image))
+				span.Slot = to
+				require.Equal(t, want, logitsOf(b.run(span)[0]), "%s %s in slot %d", dtype, variant, to)
+			}
+			require.Equal(t, used+freed, b.engine.Used())
+			require.ErrorContains(t, b.engine.Load(span.Slot, image), "is taken")
+			require.NoError(t, b.engine.Detach(b.engine.Slots()-1))
+			_, err = b.engine.Save(b.engine.Slots() - 1)
+			require.ErrorContains(t, err, "is free")
+		}
+	}
+}
+
 func TestAttachAndDetach(t *testing.T) {
 	b := openTiny(t, "llama", engine.Config{DType: "f32"})
 	device := b.engine
@@ -181,11 +208,9 @@ func TestAttachAndDetach(t *testing.T) {
 	require.Equal(t, before, device.Used(), "an adapter costs its own bytes")
 	const parameters = 10154 // of dora-r8, from its tensors' shapes
 	require.Less(t, bytes, uint64(2*4*parameters+1<<14))
-	slot, err := b.base.Slot("again")
-	require.NoError(t, err)
 	span := b.prompt("base", 2)
-	span.Slot = slot
+	span.Slot = b.slot("again")
 	require.LessOrEqual(t, distance(logitsOf(b.run(span)[0]), b.reference("dora-r8", 2)), 1e-4)
-	_, err = b.base.Slot("dora-r8")
+	_, err := b.base.Acquire("dora-r8")
 	require.EqualError(t, err, `unknown adapter "dora-r8": known are again, all-r16, mlp-r4-rslora, odd-r5, pattern, qv-r8`)
 }

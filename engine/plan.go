@@ -7,6 +7,9 @@ import (
 	"loquetier/engine/weights"
 )
 
+// ErrOutOfMemory is the error of what the device has no room for.
+var ErrOutOfMemory = vk.ErrOutOfMemory
+
 // Memory is what an engine takes of the device, by part, in bytes; adapters
 // apart.
 type Memory struct {
@@ -109,7 +112,7 @@ func (e *Engine) fits(m Memory) error {
 		training = ", training " + mib(t)
 	}
 	return fmt.Errorf("%w: the model needs %s (weights %s, KV cache %s, activations %s%s), but %s has %s free: choose a smaller context, cache or dtype",
-		vk.ErrOutOfMemory, mib(needed), mib(m.Weights), mib(m.Cache), mib(m.Activations), training, e.device.Info.Name, mib(free))
+		ErrOutOfMemory, mib(needed), mib(m.Weights), mib(m.Cache), mib(m.Activations), training, e.device.Info.Name, mib(free))
 }
 
 func mib(bytes int64) string { return fmt.Sprintf("%d MiB", (bytes+1<<20-1)>>20) }

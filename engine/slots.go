@@ -52,6 +52,34 @@ func (t *slotTable) clear(slot int) {
 	}
 }
 
+// adapter is what a slot's adapter says in the rows that it changes.
+func (t *slotTable) adapter(slot int) map[int]slotEntry {
+	entries := map[int]slotEntry{}
+	for i := slot; i < len(t.entries); i += t.slots {
+		if t.entries[i].a != 0 {
+			entries[i/t.slots] = t.entries[i]
+		}
+	}
+	return entries
+}
+
+// put writes an adapter's entries for a slot, moved from an address to memory.
+func (t *slotTable) put(slot int, entries map[int]slotEntry, from uint64, memory vk.Buffer) {
+	for row, entry := range entries {
+		t.entries[row*t.slots+slot] = entry.moved(from, memory.Address)
+	}
+}
+
+// moved is an entry of the same adapter at another address, served only.
+func (s slotEntry) moved(from, to uint64) slotEntry {
+	s.a, s.b = s.a-from+to, s.b-from+to
+	if s.gain != 0 {
+		s.gain = s.gain - from + to
+	}
+	s.da, s.db = 0, 0
+	return s
+}
+
 func (t *slotTable) write(device *vk.Device) error {
 	data := vk.Bytes(t.entries)
 	return device.Write(t.buffer, 0, t.buffer.Size, func(dst []byte, at uint64) error {

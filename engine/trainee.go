@@ -77,34 +77,20 @@ func (e *Engine) Publish(from, to int) error {
 	if _, err := e.trainee(from); err != nil {
 		return err
 	}
-	if to < 0 || to >= e.slots.slots || e.residents[to] != nil {
-		return fmt.Errorf("BUG: publish to slot %d, which is not free", to)
-	}
 	source := e.residents[from]
-	r := &resident{maxRank: source.maxRank}
-	var err error
-	if r.memory, err = e.device.Alloc(vk.Local, source.memory.Size); err != nil {
-		return fmt.Errorf("publish %d bytes: %w", source.memory.Size, err)
-	}
-	rec := e.device.NewRecorder(false)
-	rec.Copy(r.memory, 0, source.memory, 0, source.memory.Size)
-	if err := rec.Run(); err != nil {
-		e.device.Free(r.memory)
-		return fmt.Errorf("publish: %w", err)
-	}
-	for i := from; i < len(e.slots.entries); i += e.slots.slots {
-		if entry := e.slots.entries[i]; entry.a != 0 {
-			entry.a, entry.b = entry.a-source.memory.Address+r.memory.Address, entry.b-source.memory.Address+r.memory.Address
-			entry.da, entry.db = 0, 0
-			e.slots.entries[i-from+to] = entry
+	err := e.occupy(to, source.memory.Size, func(r *resident) error {
+		r.maxRank = source.maxRank
+		rec := e.device.NewRecorder(false)
+		rec.Copy(r.memory, 0, source.memory, 0, source.memory.Size)
+		if err := rec.Run(); err != nil {
+			return err
 		}
-	}
-	if err := e.slots.write(e.device.Device); err != nil {
-		e.slots.clear(to)
-		e.device.Free(r.memory)
+		e.slots.put(to, e.slots.adapter(from), source.memory.Address, r.memory)
+		return e.slots.write(e.device.Device)
+	})
+	if err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
-	e.residents[to] = r
 	return nil
 }
 

@@ -21,7 +21,7 @@ func TestSettingsErrors(t *testing.T) {
 		"--beta1 1: it takes 0 or more, below 1":                  func(s *Settings) { s.Beta1 = 1 },
 		"--beta2 -0.1: it takes 0 or more, below 1":               func(s *Settings) { s.Beta2 = -0.1 },
 		"--beta2 NaN: it takes 0 or more, below 1":                func(s *Settings) { s.Beta2 = math.NaN() },
-		"--eps 0: it takes a number of 1.2e-38 or more":                      func(s *Settings) { s.Eps = 0 },
+		"--eps 0: it takes a number of 1.2e-38 or more":           func(s *Settings) { s.Eps = 0 },
 		"--weight-decay -1: it takes a number of 0 or more":       func(s *Settings) { s.WeightDecay = -1 },
 		"--clip NaN: it takes a number of 0 or more":              func(s *Settings) { s.Clip = math.NaN() },
 		"--micro-batch 0: it takes 1 to 65536":                    func(s *Settings) { s.MicroBatch = 0 },

@@ -1,5 +1,6 @@
 // Package virtualmod keeps adapters as values over one shared base: it reads
-// them, puts them into the engine's slots, and knows them by name.
+// them, knows them by name and version, and puts them into the engine's slots
+// as they are wanted.
 package virtualmod
 
 import (
@@ -7,48 +8,79 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"loquetier/engine"
 	"loquetier/engine/weights"
 )
 
-// ErrUnknownAdapter is returned for a name under which nothing is attached.
-var ErrUnknownAdapter = errors.New("unknown adapter")
+// Errors a caller tells apart.
+var (
+	ErrUnknownAdapter = errors.New("unknown adapter")  // nothing is registered under the name
+	ErrNoFreeSlot     = errors.New("no free slot")     // requests and jobs use every slot
+	ErrNoOlderVersion = errors.New("no older version") // there is nothing to roll back to
+)
 
-// Base is one base model with the virtual modules attached to it: each
-// adapter an isolated value in a slot of its own that never touches the base's
-// weights. It is not safe for concurrent use, nor beside a running step.
+// Base is one base model with the virtual modules registered over it: each
+// adapter an isolated value that never touches the base's weights. Registered
+// adapters lie in host memory, in as many versions as their names have, and in a
+// slot of the device only while they are wanted there.
+//
+// Attach, TryAcquire, Names, Info, State and a Lease's Release may be called from
+// any goroutine, at any time. All else works on the device and is for the space
+// between two steps.
 type Base struct {
 	engine *engine.Engine
-	names  map[string]int // adapter name to slot
-	jobs   map[int]bool   // slots of adapters that are being trained
-	infos  map[string]Info
+
+	mu        sync.Mutex // guards what follows
+	names     map[string]*lineage
+	residents []*version // what is served, by slot
+	jobs      []bool     // which slots hold adapters in training
+	versions  uint64     // how many there ever were
+	clock     uint64     // counts acquisitions
 }
 
 // NewBase wraps an engine without adapters.
 func NewBase(e *engine.Engine) *Base {
-	return &Base{engine: e, names: map[string]int{}, jobs: map[int]bool{}, infos: map[string]Info{}}
+	return &Base{engine: e, names: map[string]*lineage{}, residents: make([]*version, e.Slots()), jobs: make([]bool, e.Slots())}
 }
 
-// Attach reads an adapter's folder and puts it into a free slot under a name.
-// It costs the adapter's own bytes. An error leaves everything as it was.
+// Attach registers an adapter's folder under a free name, as its version 1. It
+// reads and checks the files and keeps a copy of the tensors, as they are stored,
+// in host memory: the folder may be closed or written to afterwards. The device
+// is left alone. An error leaves everything as it was.
 func (b *Base) Attach(name string, folder weights.Folder) error {
-	if err := b.checkName(name); err != nil {
+	if err := b.attach(name, folder); err != nil {
 		return fmt.Errorf("attach adapter %s: %w", name, err)
+	}
+	return nil
+}
+
+func (b *Base) attach(name string, folder weights.Folder) error {
+	if err := b.locked(func() error { return b.checkName(name) }); err != nil {
+		return err
 	}
 	a, err := ReadPEFT(folder, b.engine.Model())
 	if err != nil {
-		return fmt.Errorf("attach adapter %s: %w", name, err)
+		return err
 	}
-	slot, err := b.freeSlot()
-	if err != nil {
-		return fmt.Errorf("attach adapter %s: %w", name, err)
+	if err := b.engine.CheckAdapter(a.forEngine()); err != nil {
+		return err
 	}
-	if err := b.engine.Attach(slot, a.forEngine()); err != nil {
-		return fmt.Errorf("attach adapter %s: %w", name, err)
-	}
-	b.names[name], b.infos[name] = slot, a.Info()
-	return nil
+	a = a.clone()
+	return b.locked(func() error { // another may have taken the name meanwhile
+		if err := b.checkName(name); err != nil {
+			return err
+		}
+		b.push(name, a.Info(), a)
+		return nil
+	})
+}
+
+func (b *Base) locked(f func() error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return f()
 }
 
 func (b *Base) checkName(name string) error {
@@ -61,48 +93,46 @@ func (b *Base) checkName(name string) error {
 	return nil
 }
 
-func (b *Base) freeSlot() (int, error) {
-	taken := make([]bool, b.engine.Slots())
-	for _, slot := range b.names {
-		taken[slot] = true
-	}
-	for slot := range b.jobs {
-		taken[slot] = true
-	}
-	if free := slices.Index(taken, false); free >= 0 {
-		return free, nil
-	}
-	return 0, fmt.Errorf("all %d slots are taken", b.engine.Slots())
-}
-
-// Detach takes an adapter out and frees its memory.
+// Detach forgets an adapter in all its versions. New requests are refused from
+// now on; what leases hold stays until the last of them is released.
 func (b *Base) Detach(name string) error {
-	slot, err := b.Slot(name)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l, err := b.find(name)
 	if err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}
-	if err := b.engine.Detach(slot); err != nil {
+	delete(b.names, name)
+	l.current, l.older = nil, nil
+	if err := b.sweep(); err != nil {
 		return fmt.Errorf("detach adapter %s: %w", name, err)
 	}
-	delete(b.names, name)
-	delete(b.infos, name)
 	return nil
 }
 
-// Slot finds an attached adapter; the error lists the names there are.
-func (b *Base) Slot(name string) (int, error) {
-	if slot, ok := b.names[name]; ok {
-		return slot, nil
+// find finds a name; the error lists some of those there are.
+func (b *Base) find(name string) (*lineage, error) {
+	if l, ok := b.names[name]; ok {
+		return l, nil
 	}
+	const most = 20
 	known := "none is attached"
-	if names := b.Names(); len(names) > 0 {
+	if names := b.sorted(); len(names) > most {
+		known = fmt.Sprintf("known are %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	} else if len(names) > 0 {
 		known = "known are " + strings.Join(names, ", ")
 	}
-	return 0, fmt.Errorf("%w %q: %s", ErrUnknownAdapter, name, known)
+	return nil, fmt.Errorf("%w %q: %s", ErrUnknownAdapter, name, known)
 }
 
-// Names lists the attached adapters, sorted.
+// Names lists the registered adapters, sorted.
 func (b *Base) Names() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sorted()
+}
+
+func (b *Base) sorted() []string {
 	names := make([]string, 0, len(b.names))
 	for name := range b.names {
 		names = append(names, name)
@@ -111,12 +141,31 @@ func (b *Base) Names() []string {
 	return names
 }
 
-// Info describes an attached adapter.
+// Info describes an adapter's current version.
 func (b *Base) Info(name string) (Info, error) {
-	if _, err := b.Slot(name); err != nil {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l, err := b.find(name)
+	if err != nil {
 		return Info{}, err
 	}
-	return b.infos[name], nil
+	return l.current.info, nil
+}
+
+// clone is the adapter with tensors of its own.
+func (a *Adapter) clone() *Adapter {
+	out := *a
+	out.Modules = slices.Clone(a.Modules)
+	for i := range out.Modules {
+		m := &out.Modules[i]
+		m.A.Data, m.B.Data = slices.Clone(m.A.Data), slices.Clone(m.B.Data)
+		if m.Magnitude != nil {
+			magnitude := *m.Magnitude
+			magnitude.Data = slices.Clone(magnitude.Data)
+			m.Magnitude = &magnitude
+		}
+	}
+	return &out
 }
 
 // forEngine is the adapter in the engine's words.

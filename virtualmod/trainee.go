@@ -1,6 +1,7 @@
 package virtualmod
 
 import (
+	"errors"
 	"fmt"
 
 	"loquetier/engine"
@@ -16,14 +17,17 @@ type Trainee struct {
 	shape *Adapter // modules, ranks and scales; its tensors are those it began with
 }
 
-// Train puts an adapter into a free slot to be trained from its weights on. An
-// error leaves everything as it was.
+// Train puts an adapter into a slot to be trained from its weights on; as Acquire
+// does, it takes the place of one that nobody uses. An error leaves the jobs as
+// they were.
 func (b *Base) Train(a *Adapter) (*Trainee, error) {
-	slot, err := b.freeSlot()
-	if err != nil {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.sweep(); err != nil {
 		return nil, fmt.Errorf("train adapter %s: %w", a.Name, err)
 	}
-	if err := b.engine.AttachTraining(slot, a.forEngine()); err != nil {
+	slot, err := b.place(func(slot int) error { return b.engine.AttachTraining(slot, a.forEngine()) })
+	if err != nil {
 		return nil, fmt.Errorf("train adapter %s: %w", a.Name, err)
 	}
 	b.jobs[slot] = true
@@ -56,30 +60,53 @@ func (t *Trainee) State() ([]byte, error) { return t.base.engine.TrainingState(t
 // Restore puts back what State read of an adapter with the same modules.
 func (t *Trainee) Restore(state []byte) error { return t.base.engine.RestoreTraining(t.slot, state) }
 
-// Publish makes the weights of this moment an adapter that is served under a
-// free name. Training goes on beside it.
+// Publish makes the weights of this moment the next version of a name, or version
+// 1 of a new name. New requests get them; those under way keep the version they
+// began with. Training goes on beside it. The version goes into a slot where there
+// is one, else into host memory until it is acquired. An error leaves the name as
+// it was.
 func (t *Trainee) Publish(name string) error {
-	b := t.base
-	if err := b.checkName(name); err != nil {
+	if err := t.base.locked(func() error { return t.publish(name) }); err != nil {
 		return fmt.Errorf("publish adapter %s: %w", name, err)
 	}
-	slot, err := b.freeSlot()
-	if err != nil {
-		return fmt.Errorf("publish adapter %s: %w", name, err)
-	}
-	if err := b.engine.Publish(t.slot, slot); err != nil {
-		return fmt.Errorf("publish adapter %s: %w", name, err)
-	}
-	b.names[name], b.infos[name] = slot, t.shape.Info()
 	return nil
 }
 
-// End takes the adapter out of training and frees its memory.
+func (t *Trainee) publish(name string) error {
+	b := t.base
+	if name == "" {
+		return errors.New("the name is empty")
+	}
+	if err := b.sweep(); err != nil {
+		return err
+	}
+	slot, err := b.place(func(slot int) error { return b.engine.Publish(t.slot, slot) })
+	switch {
+	case err == nil:
+		b.settle(b.push(name, t.shape.Info(), nil), slot)
+	case errors.Is(err, ErrNoFreeSlot) || errors.Is(err, engine.ErrOutOfMemory):
+		saved, err := b.engine.Save(t.slot)
+		if err != nil {
+			return err
+		}
+		b.push(name, t.shape.Info(), image{saved})
+	default:
+		return err
+	}
+	b.touch(b.names[name].current)
+	return nil
+}
+
+// End takes the adapter out of training and frees its memory. What was published
+// stays.
 func (t *Trainee) End() error {
-	if err := t.base.engine.Detach(t.slot); err != nil {
+	b := t.base
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.engine.Detach(t.slot); err != nil {
 		return fmt.Errorf("end training of adapter %s: %w", t.shape.Name, err)
 	}
-	delete(t.base.jobs, t.slot)
+	b.jobs[t.slot] = false
 	return nil
 }
 
