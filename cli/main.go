@@ -15,8 +15,6 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
-
-	"loquetier/scheduler"
 )
 
 // Exit statuses.
@@ -45,8 +43,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	err := app.RunContext(ctx, flagsFirst(app.Commands, args))
 	switch {
 	case ctx.Err() != nil:
-		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, scheduler.ErrClosed) {
-			fmt.Fprintln(stderr, "loquetier: "+oneLine(err)) // such as that a job could not be saved
+		if lost := (lossError{}); errors.As(err, &lost) {
+			fmt.Fprintln(stderr, "loquetier: "+oneLine(err))
 		}
 		fmt.Fprintln(stderr, "loquetier: interrupted")
 		return exitInterrupted
@@ -161,6 +159,12 @@ func oneLine(err error) string {
 type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
+
+// lossError is an error that an interrupt must not hide: something could not
+// be kept.
+type lossError struct{ error }
+
+func (l lossError) Unwrap() error { return l.error }
 
 // usagef makes a usageError.
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }

@@ -202,7 +202,10 @@ func (t *training) run(c *cli.Context) error {
 			<-j.job.Ended()
 		}
 	}
-	return firstError(errors.Join(err, t.outcome(), view.wait()), c.Context.Err())
+	if lost := t.outcome(); lost != nil {
+		err = errors.Join(err, lossError{lost})
+	}
+	return firstError(errors.Join(err, view.wait()), c.Context.Err())
 }
 
 func (t *training) beginAll(c *cli.Context, view *trainView) error {
