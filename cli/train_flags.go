@@ -23,6 +23,7 @@ type jobOptions struct {
 	evalFile string
 	out      string
 	logFile  string
+	detach   string // job file to write at an interrupt; "": none
 	settings train.Settings
 
 	resume, overwrite bool
@@ -72,6 +73,7 @@ func trainFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "resume", DisableDefaultText: true, Usage: "go on from what is saved in --out"},
 		&cli.BoolFlag{Name: "overwrite", DisableDefaultText: true, Usage: "begin anew in a folder that holds a job"},
 		&cli.StringFlag{Name: "log", Usage: "write the log to `FILE` as well"},
+		&cli.StringFlag{Name: "detach", Usage: "at an interrupt, also write the job to `FILE`, to go on with it elsewhere"},
 		&cli.BoolFlag{Name: "plan", DisableDefaultText: true, Usage: "print what the run will take of the device, and end"},
 		&cli.IntFlag{Name: "train-rows", DefaultText: "what keeps the device busy", Usage: "most training rows of a step, `N` tokens"},
 		recomputeFlag(),
@@ -107,6 +109,9 @@ func jobOptionsOf(c *cli.Context) ([]jobOptions, error) {
 		if o.out != "" {
 			return nil, usagef("--jobs and --out exclude each other: every job has its own")
 		}
+		if o.detach != "" {
+			return nil, usagef("--jobs and --detach exclude each other: every job has its own")
+		}
 		return readJobs(name, o)
 	}
 	switch {
@@ -123,7 +128,7 @@ func jobOptionsOf(c *cli.Context) ([]jobOptions, error) {
 
 func flaggedJob(c *cli.Context) (jobOptions, error) {
 	o := jobOptions{
-		dataFile: c.String("data"), evalFile: c.String("eval-data"), out: c.String("out"), logFile: c.String("log"),
+		dataFile: c.String("data"), evalFile: c.String("eval-data"), out: c.String("out"), logFile: c.String("log"), detach: c.String("detach"),
 		resume: c.Bool("resume"), overwrite: c.Bool("overwrite"),
 		settings: train.Settings{
 			Init: c.String("init"), Rank: c.Int("rank"), Alpha: c.Float64("alpha"), RSLoRA: c.Bool("rslora"), Targets: c.String("targets"),
@@ -165,6 +170,7 @@ type wireJob struct {
 	EvalData  string `json:"eval-data"`
 	Out       string `json:"out"`
 	Log       string `json:"log"`
+	Detach    string `json:"detach"`
 	Resume    bool   `json:"resume"`
 	Overwrite bool   `json:"overwrite"`
 	*train.Settings
@@ -192,6 +198,9 @@ func readJobs(name string, defaults jobOptions) (jobs []jobOptions, err error) {
 		if err == nil && slices.ContainsFunc(jobs, func(other jobOptions) bool { return other.out == o.out }) {
 			err = fmt.Errorf("out %q is another job's as well", o.out)
 		}
+		if err == nil && o.detach != "" && slices.ContainsFunc(jobs, func(other jobOptions) bool { return other.detach == o.detach }) {
+			err = fmt.Errorf("detach %q is another job's as well", o.detach)
+		}
 		if err == nil && len(jobs) == maxJobs {
 			err = fmt.Errorf("more than %d jobs", maxJobs)
 		}
@@ -209,7 +218,7 @@ func readJobs(name string, defaults jobOptions) (jobs []jobOptions, err error) {
 func parseJob(line []byte, defaults jobOptions) (jobOptions, error) {
 	o := defaults
 	var set map[string]json.RawMessage
-	w := wireJob{Data: o.dataFile, EvalData: o.evalFile, Out: o.out, Log: o.logFile, Resume: o.resume, Overwrite: o.overwrite, Settings: &o.settings}
+	w := wireJob{Data: o.dataFile, EvalData: o.evalFile, Out: o.out, Log: o.logFile, Detach: o.detach, Resume: o.resume, Overwrite: o.overwrite, Settings: &o.settings}
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.DisallowUnknownFields()
 	if err := firstError(decoder.Decode(&w), json.Unmarshal(line, &set)); err != nil {
@@ -221,7 +230,7 @@ func parseJob(line []byte, defaults jobOptions) (jobOptions, error) {
 	if err := adapterBringsItsOwn(o.settings.Init, func(name string) bool { return set[name] != nil }); err != nil {
 		return o, err
 	}
-	o.name, o.dataFile, o.evalFile, o.out, o.logFile, o.resume, o.overwrite = w.Out, w.Data, w.EvalData, w.Out, w.Log, w.Resume, w.Overwrite
+	o.name, o.dataFile, o.evalFile, o.out, o.logFile, o.detach, o.resume, o.overwrite = w.Out, w.Data, w.EvalData, w.Out, w.Log, w.Detach, w.Resume, w.Overwrite
 	switch {
 	case o.dataFile == "":
 		return o, errors.New("data is missing")

@@ -164,20 +164,18 @@ func TestAJobFileCutShortIsRefused(t *testing.T) {
 func TestAJobFileWithAChangedByteIsRefused(t *testing.T) {
 	file, c := packedJob(t)
 	r := rand.New(rand.NewPCG(1, 2))
+	want, err := Inspect(c.Out)
+	require.NoError(t, err)
 	identical := 0
 	for i := range file {
-		for _, change := range []byte{1 << r.IntN(8), byte(1 + r.IntN(255))} {
-			damaged := bytes.Clone(file)
-			damaged[i] ^= change
-			info, err := InspectFile(bytes.NewReader(damaged))
-			if err == nil { // a space in the manifest, or a letter's case in a name there
-				want, err := Inspect(c.Out)
-				require.NoError(t, err)
-				require.Equal(t, want, info, "byte %d", i)
-				identical++
-			} else if r.IntN(20) == 0 {
-				requireRefused(t, damaged, err.Error())
-			}
+		damaged := bytes.Clone(file)
+		damaged[i] ^= byte(1 + r.IntN(255))
+		info, err := InspectFile(bytes.NewReader(damaged))
+		if err == nil { // a space in the manifest, or a letter's case in a name there
+			require.Equal(t, want, info, "byte %d", i)
+			identical++
+		} else if r.IntN(40) == 0 {
+			requireRefused(t, damaged, err.Error())
 		}
 	}
 	require.Less(t, identical, len(file)/10)
