@@ -113,6 +113,11 @@ func writeAdapter(w io.Writer, a adapterSummary) error {
 	if a.Fits != "" {
 		rows = append(rows, [2]string{"fits", a.Fits})
 	}
+	return writeRows(w, rows)
+}
+
+// writeRows writes names with their values.
+func writeRows(w io.Writer, rows [][2]string) error {
 	for _, row := range rows {
 		if _, err := fmt.Fprintf(w, "%-11s %s\n", row[0], row[1]); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -42,10 +43,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
 	err := app.RunContext(ctx, flagsFirst(app.Commands, args))
 	switch {
-	case ctx.Err() != nil:
-		if lost := (lossError{}); errors.As(err, &lost) {
-			fmt.Fprintln(stderr, "loquetier: "+oneLine(err))
-		}
+	case ctx.Err() != nil && !isUnsaved(err):
 		fmt.Fprintln(stderr, "loquetier: interrupted")
 		return exitInterrupted
 	case err == nil:
@@ -78,7 +76,7 @@ func newApp() *cli.App {
 
 func commands() []*cli.Command {
 	return []*cli.Command{
-		demoCommand(), devicesCommand(), generateCommand(), chatCommand(), trainCommand(), evalCommand(),
+		demoCommand(), devicesCommand(), generateCommand(), chatCommand(), trainCommand(), jobCommand(), evalCommand(),
 		benchCommand(), adapterCommand(), completionCommand(),
 	}
 }
@@ -117,17 +115,19 @@ func withExample(template, example string) string {
 // fullName is a command's name with those of its parents.
 func fullName(c *cli.Context) string { return strings.TrimPrefix(c.Command.HelpName, "loquetier ") }
 
-// flagsFirst moves a positional argument behind the flags that follow it:
-// the parser takes flags only before it.
+// flagsFirst moves positional arguments behind the flags that follow them:
+// the parser takes flags only before them.
 func flagsFirst(commands []*cli.Command, args []string) []string {
 	for i := 1; i < len(args); i++ {
 		command := named(commands, args[i])
 		switch {
 		case command == nil:
 			return args
-		case command.ArgsUsage != "" && i+2 < len(args) && !strings.HasPrefix(args[i+1], "-"):
-			moved := append([]string(nil), args[:i+1]...)
-			return append(append(moved, args[i+2:]...), args[i+1])
+		case command.ArgsUsage != "":
+			first := i + 1
+			for i++; i < len(args) && (args[i] == "-" || !strings.HasPrefix(args[i], "-")); i++ {
+			}
+			return slices.Concat(args[:first], args[i:], args[first:i])
 		}
 		commands = command.Subcommands
 	}
@@ -160,12 +160,6 @@ type usageError struct{ error }
 
 func (u usageError) Unwrap() error { return u.error }
 
-// lossError is an error that an interrupt must not hide: something could not
-// be kept.
-type lossError struct{ error }
-
-func (l lossError) Unwrap() error { return l.error }
-
 // usagef makes a usageError.
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
@@ -173,6 +167,17 @@ func isUsage(err error) bool {
 	var usage usageError
 	var coder cli.ExitCoder // only the parser makes those
 	return errors.As(err, &usage) || errors.As(err, &coder)
+}
+
+// unsavedError is an error that left something unsaved: it is told even where
+// an interrupt was the reason to save.
+type unsavedError struct{ error }
+
+func (u unsavedError) Unwrap() error { return u.error }
+
+func isUnsaved(err error) bool {
+	var unsaved unsavedError
+	return errors.As(err, &unsaved)
 }
 
 // noCommand is the action where a command's name should stand.

@@ -89,7 +89,7 @@ type gotScore struct {
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	for _, command := range []string{
 		"", "demo", "devices", "generate", "chat", "eval", "bench", "bench decode", "bench prefill", "bench train",
-		"adapter", "adapter info", "completion",
+		"adapter", "adapter info", "job", "job info", "job pack", "job unpack", "completion",
 	} {
 		out := succeed(t, append(strings.Fields(command), "--help")...)
 		assert.Contains(t, out, "\nEXAMPLE:\n   ", command)
@@ -119,6 +119,8 @@ func completed(t *testing.T, args ...string) string {
 func TestAPositionalArgumentMayStandBeforeFlags(t *testing.T) {
 	args := flagsFirst(commands(), []string{"loquetier", "adapter", "info", "DIR", "--json", "--model", "M"})
 	assert.Equal(t, []string{"loquetier", "adapter", "info", "--json", "--model", "M", "DIR"}, args)
+	args = flagsFirst(commands(), []string{"loquetier", "job", "unpack", "-", "DIR", "--help"})
+	assert.Equal(t, []string{"loquetier", "job", "unpack", "--help", "-", "DIR"}, args)
 	plain := []string{"loquetier", "generate", "--prompt", "x"}
 	assert.Equal(t, plain, flagsFirst(commands(), plain))
 }

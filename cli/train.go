@@ -96,6 +96,9 @@ func (t *training) prepare(c *cli.Context, jobs []jobOptions) error {
 }
 
 func (t *training) prepareJob(j *trainingJob) (err error) {
+	if err := j.checkDetach(); err != nil {
+		return err
+	}
 	config := t.checkpoint.Config
 	reader := train.Reader{Text: t.text, Vocabulary: config.VocabSize, Block: j.settings.Block}
 	if j.data, err = reader.Load(j.dataFile); err != nil {
@@ -109,14 +112,41 @@ func (t *training) prepareJob(j *trainingJob) (err error) {
 	if j.settings.Init == "" {
 		return t.newAdapter(j)
 	}
+	return t.readInit(j)
+}
+
+// readInit reads the adapter to start from.
+func (t *training) readInit(j *trainingJob) (err error) {
+	if j.resume {
+		return t.readResumed(j)
+	}
 	if j.init, err = openAdapter(j.settings.Init); err != nil {
 		return err
 	}
 	t.later(j.init.Close)
-	if j.adapter, err = virtualmod.ReadPEFT(j.init, config); err != nil {
+	if j.adapter, err = virtualmod.ReadPEFT(j.init, t.checkpoint.Config); err != nil {
 		return fmt.Errorf("--init %s: %w", j.settings.Init, err)
 	}
 	return nil
+}
+
+// readResumed reads the shape of a job's adapter from its checkpoint: the job
+// may have come from elsewhere without the folder it started from. No file of the
+// checkpoint stays open, so that the job can remove it.
+func (t *training) readResumed(j *trainingJob) error {
+	dir, _, err := train.Latest(j.out)
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	return withAdapter(dir, func(folder weights.Folder) error {
+		a, err := virtualmod.ReadPEFT(folder, t.checkpoint.Config)
+		if err != nil {
+			return fmt.Errorf("resume: %w", err)
+		}
+		j.adapter = a.Clone()
+		j.adapter.Name = j.out
+		return nil
+	})
 }
 
 // blockMissing words a missing flag as wrong usage.
@@ -202,10 +232,11 @@ func (t *training) run(c *cli.Context) error {
 			<-j.job.Ended()
 		}
 	}
-	if lost := t.outcome(); lost != nil {
-		err = errors.Join(err, lossError{lost})
+	var saved error
+	if c.Context.Err() != nil {
+		saved = unsaved(t.outcome(), t.detach(view))
 	}
-	return firstError(errors.Join(err, view.wait()), c.Context.Err())
+	return firstError(view.wait(), saved, errors.Join(err, t.outcome()), c.Context.Err())
 }
 
 func (t *training) beginAll(c *cli.Context, view *trainView) error {

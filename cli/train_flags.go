@@ -23,6 +23,7 @@ type jobOptions struct {
 	evalFile string
 	out      string
 	logFile  string
+	detach   string // job file to write at an interrupt; "": none
 	settings train.Settings
 
 	resume, overwrite bool
@@ -71,6 +72,7 @@ func trainFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "resume", DisableDefaultText: true, Usage: "go on from what is saved in --out"},
 		&cli.BoolFlag{Name: "overwrite", DisableDefaultText: true, Usage: "begin anew in a folder that holds a job"},
 		&cli.StringFlag{Name: "log", Usage: "write the log to `FILE` as well"},
+		&cli.StringFlag{Name: "detach", Usage: "at an interrupt, also write the job to `FILE`, to go on with it elsewhere"},
 		&cli.BoolFlag{Name: "plan", DisableDefaultText: true, Usage: "print what the run will take of the device, and end"},
 		&cli.IntFlag{Name: "train-rows", DefaultText: "what keeps the device busy", Usage: "most training rows of a step, `N` tokens"},
 		recomputeFlag(),
@@ -106,6 +108,9 @@ func jobOptionsOf(c *cli.Context) ([]jobOptions, error) {
 		if o.out != "" {
 			return nil, usagef("--jobs and --out exclude each other: every job has its own")
 		}
+		if o.detach != "" {
+			return nil, usagef("--jobs and --detach exclude each other: every job has its own")
+		}
 		return readJobs(name, o)
 	}
 	switch {
@@ -122,7 +127,7 @@ func jobOptionsOf(c *cli.Context) ([]jobOptions, error) {
 
 func flaggedJob(c *cli.Context) (jobOptions, error) {
 	o := jobOptions{
-		dataFile: c.String("data"), evalFile: c.String("eval-data"), out: c.String("out"), logFile: c.String("log"),
+		dataFile: c.String("data"), evalFile: c.String("eval-data"), out: c.String("out"), logFile: c.String("log"), detach: c.String("detach"),
 		resume: c.Bool("resume"), overwrite: c.Bool("overwrite"),
 		settings: train.Settings{
 			Init: c.String("init"), Rank: c.Int("rank"), Alpha: c.Float64("alpha"), RSLoRA: c.Bool("rslora"), Targets: c.String("targets"),
@@ -164,6 +169,7 @@ type wireJob struct {
 	EvalData  string `json:"eval-data"`
 	Out       string `json:"out"`
 	Log       string `json:"log"`
+	Detach    string `json:"detach"`
 	Resume    bool   `json:"resume"`
 	Overwrite bool   `json:"overwrite"`
 	*train.Settings
@@ -208,7 +214,7 @@ func readJobs(name string, defaults jobOptions) (jobs []jobOptions, err error) {
 func parseJob(line []byte, defaults jobOptions) (jobOptions, error) {
 	o := defaults
 	var set map[string]json.RawMessage
-	w := wireJob{Data: o.dataFile, EvalData: o.evalFile, Out: o.out, Log: o.logFile, Resume: o.resume, Overwrite: o.overwrite, Settings: &o.settings}
+	w := wireJob{Data: o.dataFile, EvalData: o.evalFile, Out: o.out, Log: o.logFile, Detach: o.detach, Resume: o.resume, Overwrite: o.overwrite, Settings: &o.settings}
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.DisallowUnknownFields()
 	if err := firstError(decoder.Decode(&w), json.Unmarshal(line, &set)); err != nil {
@@ -223,7 +229,7 @@ func parseJob(line []byte, defaults jobOptions) (jobOptions, error) {
 	if err := adapterBringsItsOwn(o.settings.Init, func(name string) bool { return set[name] != nil }); err != nil {
 		return o, err
 	}
-	o.name, o.dataFile, o.evalFile, o.out, o.logFile, o.resume, o.overwrite = w.Out, w.Data, w.EvalData, w.Out, w.Log, w.Resume, w.Overwrite
+	o.name, o.dataFile, o.evalFile, o.out, o.logFile, o.detach, o.resume, o.overwrite = w.Out, w.Data, w.EvalData, w.Out, w.Log, w.Detach, w.Resume, w.Overwrite
 	switch {
 	case o.dataFile == "":
 		return o, errors.New("data is missing")
@@ -233,21 +239,22 @@ func parseJob(line []byte, defaults jobOptions) (jobOptions, error) {
 	return o, o.settings.Check()
 }
 
-// apartFrom refuses a job that would write to another one's folder or log.
+// apartFrom refuses a job that would write to another one's folder or files.
 func (o jobOptions) apartFrom(others []jobOptions) error {
 	for _, other := range others {
-		if real(o.out) == real(other.out) {
-			return fmt.Errorf("out %q is another job's as well", o.out)
-		}
-		if o.logFile != "" && other.logFile != "" && real(o.logFile) == real(other.logFile) {
-			return fmt.Errorf("log %q is another job's as well", o.logFile)
+		for _, f := range []struct{ name, mine, theirs string }{
+			{"out", o.out, other.out}, {"log", o.logFile, other.logFile}, {"detach", o.detach, other.detach},
+		} {
+			if f.mine != "" && f.theirs != "" && resolved(f.mine) == resolved(f.theirs) {
+				return fmt.Errorf("%s %q is another job's as well", f.name, f.mine)
+			}
 		}
 	}
 	return nil
 }
 
-// real is a path by which files can be compared, as far as they are there.
-func real(path string) string {
+// resolved is a path by which files can be compared, as far as they are there.
+func resolved(path string) string {
 	if whole, err := filepath.Abs(path); err == nil {
 		path = whole
 	}

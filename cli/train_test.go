@@ -368,7 +368,6 @@ func TestTrainInterruptedOnAFullDisk(t *testing.T) {
 		}
 	}
 	o := callWith(ctx, "", io.Discard, append(r.args, more...)...)
-	require.Equal(t, exitInterrupted, o.code)
+	require.Equal(t, exitError, o.code)
 	require.Contains(t, o.err, "save the checkpoint of step")
-	require.Contains(t, o.err, "loquetier: interrupted")
 }

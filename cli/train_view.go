@@ -132,6 +132,14 @@ func (v *trainView) ended(j *jobView, e train.Event) {
 	v.note(err)
 }
 
+// detached tells that a job's file has been written.
+func (v *trainView) detached(i int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	j := v.jobs[i]
+	v.line(j, fmt.Sprintf("written to %s: go on elsewhere by loquetier job unpack", j.detach))
+}
+
 // line prints a line of progress above the bars.
 func (v *trainView) line(j *jobView, text string) {
 	to := v.err

@@ -2,7 +2,6 @@ package train
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,8 +37,9 @@ type blobMark struct {
 }
 
 func markBlob(data []byte) blobMark {
-	sum := sha256.Sum256(data)
-	return blobMark{int64(len(data)), "sha256:" + hex.EncodeToString(sum[:])}
+	h := sha256.New()
+	h.Write(data) // a hash takes everything
+	return blobMark{int64(len(data)), hashName(h)}
 }
 
 // maxState is the largest optimizer state that is read, in bytes.
@@ -66,7 +66,11 @@ func (f *folder) read() (checkpoint, error) {
 	if err != nil {
 		return checkpoint{}, err
 	}
-	var c checkpoint
+	return decodeCheckpoint(name, data)
+}
+
+// decodeCheckpoint reads a job.json that came from name.
+func decodeCheckpoint(name string, data []byte) (c checkpoint, err error) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		return checkpoint{}, fmt.Errorf("%s: %w", name, err)
 	}
@@ -113,6 +117,9 @@ func (j *Job) begin() (err error) {
 // stopped there.
 func (j *Job) resume() error {
 	c, err := j.folder.read()
+	if errors.Is(err, errNoCheckpoint) {
+		err = fmt.Errorf("%w: start a job with --overwrite", err)
+	}
 	if err == nil {
 		err = j.fits(c)
 	}

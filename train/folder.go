@@ -25,6 +25,8 @@ const (
 	stateFile  = "optimizer.bin" // in a checkpoint
 )
 
+var errNoCheckpoint = errors.New("there is no checkpoint to resume")
+
 const maxSmallFile = 1 << 20 // bytes of job.json, latest and adapter_config.json
 
 // folder is a job's folder. A checkpoint is a folder in state/ that is written
@@ -102,7 +104,7 @@ func (f *folder) clean() error {
 func (f *folder) find() error {
 	data, err := readFile(f.path(stateDir, latestFile), maxSmallFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: there is no checkpoint to resume: start a job with --overwrite", f.dir)
+		return fmt.Errorf("%s: %w", f.dir, errNoCheckpoint)
 	}
 	if err != nil {
 		return err

@@ -184,6 +184,24 @@ func (s Settings) same(saved Settings) error {
 	return nil
 }
 
+// Flags are the settings as they are written on a command line, without those
+// that are the default.
+func (s Settings) Flags() []string {
+	var all []string
+	now, usual := reflect.ValueOf(s), reflect.ValueOf(DefaultSettings())
+	for i := range now.NumField() {
+		name, _, _ := strings.Cut(now.Type().Field(i).Tag.Get("json"), ",")
+		switch value := now.Field(i).Interface(); {
+		case value == usual.Field(i).Interface() || name == "epochs" && s.Steps > 0:
+		case value == true:
+			all = append(all, "--"+name)
+		default:
+			all = append(all, "--"+name, fmt.Sprint(value))
+		}
+	}
+	return all
+}
+
 // quoted is a value as messages show it.
 func quoted(v any) string {
 	if s, ok := v.(string); ok {

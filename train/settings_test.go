@@ -93,3 +93,10 @@ func TestUpdatesFollowTheSettings(t *testing.T) {
 	s.Optimizer = SGD
 	assert.Equal(t, batch.SGD, s.update(3, 0, 10).Optimizer)
 }
+
+func TestFlagsAreWhatIsNotTheDefault(t *testing.T) {
+	s := DefaultSettings()
+	assert.Empty(t, s.Flags())
+	s.Steps, s.Epochs, s.NoShuffle, s.LR, s.Init = 5, 0, true, 1e-3, "a b"
+	assert.Equal(t, []string{"--init", "a b", "--steps", "5", "--no-shuffle", "--lr", "0.001"}, s.Flags())
+}
