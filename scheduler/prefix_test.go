@@ -122,6 +122,9 @@ func TestSharedWhileRunning(t *testing.T) {
 		assert.Equal(t, Stats{PrefixTokens: 3 * 48, BlocksCached: 5, BlocksFree: 95}, s.Stats())
 		require.NoError(t, stop())
 		assert.NoError(t, m.broken)
+		for _, block := range m.steps[0].Spans[0].Blocks {
+			assert.NotContains(t, m.steps[0].Spans[1].Blocks, block, "a step that was planned stays as it is")
+		}
 	})
 }
 
