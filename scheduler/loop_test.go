@@ -141,6 +141,7 @@ func TestManyCallers(t *testing.T) {
 					cancel()
 				}
 				assert.NoError(t, s.Do(func() { steps += len(m.steps) }))
+				assert.LessOrEqual(t, s.Stats().Running, 8)
 				e := last(stream)
 				assert.NotEmpty(t, e.Finish)
 				if j != 2 {

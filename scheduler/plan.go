@@ -20,7 +20,7 @@ type share struct {
 // then prompts in order, in chunks, then training, up to the runner's rows.
 func (s *Scheduler) plan() ([]share, []*work) {
 	room := s.runner.MaxRows()
-	var shares []share
+	shares := make([]share, 0, len(s.running))
 	for _, q := range s.running {
 		if q.decodes() && room > 0 {
 			shares = append(shares, share{sequence: q, span: q.decode()})
@@ -40,10 +40,25 @@ func (s *Scheduler) plan() ([]share, []*work) {
 			shares = append(shares, share{work: w, index: i, span: span})
 		}
 	}
-	slices.SortStableFunc(shares, func(a, b share) int {
-		return cmp.Or(cmp.Compare(a.span.Kind, b.span.Kind), cmp.Compare(a.span.Slot, b.span.Slot))
+	return sorted(shares), works
+}
+
+// sorted are the shares by kind and by slot, otherwise in their order. Their
+// numbers are sorted, not they themselves, which are large.
+func sorted(shares []share) []share {
+	numbers := make([]int, len(shares))
+	for i := range numbers {
+		numbers[i] = i
+	}
+	slices.SortFunc(numbers, func(a, b int) int {
+		x, y := &shares[a].span, &shares[b].span
+		return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Slot, y.Slot), cmp.Compare(a, b))
 	})
-	return shares, works
+	out := make([]share, len(shares))
+	for i, n := range numbers {
+		out[i] = shares[n]
+	}
+	return out
 }
 
 func (q *sequence) decode() batch.Span {
