@@ -153,7 +153,7 @@ func (s *session) score(ctx context.Context, lease *virtualmod.Lease, e train.Ex
 	if len(e.IDs) < 2 {
 		return ready(share{}), nil
 	}
-	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: lease.Slot(), Prompt: e.IDs, Sampling: batch.Greedy(), LogProbs: -1, PromptLogProbs: 0})
+	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: lease.Slot(), Version: lease.Version(), Prompt: e.IDs, Sampling: batch.Greedy(), LogProbs: -1, PromptLogProbs: 0})
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func (s *session) acquire(name string) (*virtualmod.Lease, error) {
 // hold acquires a request's adapter.
 func (s *session) hold(p *prepared, adapter string) (err error) {
 	if p.lease, err = s.acquire(adapter); err == nil {
-		p.request.Slot = p.lease.Slot()
+		p.request.Slot, p.request.Version = p.lease.Slot(), p.lease.Version()
 	}
 	return err
 }

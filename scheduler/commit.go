@@ -16,11 +16,12 @@ func (s *Scheduler) commit(shares []share, works []*work, result *batch.Result) 
 		}
 		q := sh.sequence
 		q.computed += len(sh.span.Tokens)
+		if slices.ContainsFunc(result.Picks[i], notFinite) {
+			s.end(q, Event{Finish: Failed, Err: ErrNotFinite})
+			continue
+		}
+		s.remember(q)
 		for j, pick := range result.Picks[i] {
-			if pick.Token < 0 || pick.LogProb != pick.LogProb {
-				s.end(q, Event{Finish: Failed, Err: ErrNotFinite})
-				break
-			}
 			if sh.span.Wants[j].Target >= 0 {
 				q.scores = append(q.scores, pick)
 			} else {
@@ -31,6 +32,8 @@ func (s *Scheduler) commit(shares []share, works []*work, result *batch.Result) 
 	}
 	s.commitWork(works, result.Norms)
 }
+
+func notFinite(p batch.Pick) bool { return p.Token < 0 || p.LogProb != p.LogProb }
 
 // commitWork gives a source's cache blocks back before the source goes on.
 func (s *Scheduler) commitWork(works []*work, norms []float64) {

@@ -87,7 +87,7 @@ func (c *course) Commit(picks [][]batch.Pick, norms []float64) {
 	for _, span := range c.offered {
 		var all []batch.Pick
 		for _, w := range span.Wants {
-			all = append(all, answer(c.slot, span.Tokens[:w.Row+1], w))
+			all = append(all, answer(c.slot, 0, span.Tokens[:w.Row+1], w))
 		}
 		want = append(want, all)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"loquetier/engine/batch"
 )
@@ -16,39 +18,56 @@ var ErrClosed = errors.New("the scheduler has stopped")
 // Scheduler batches requests. Submit may be called from any goroutine; Run
 // is the one loop that drives the runner.
 type Scheduler struct {
-	runner  Runner
-	blocks  *blocks
-	running []*sequence
-	turn    int // which source is asked for work first
-	wake    chan struct{}
+	runner    Runner
+	limits    Limits
+	blocks    *blocks
+	running   []*sequence // in order: the last is preempted first
+	preempted uint64      // times
+	reused    uint64      // tokens
+	turn      int         // which source is asked for work first
+	wake      chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	waiting []*sequence
-	between []func()
-	sources []Source
-	closed  bool
+	mu       sync.Mutex // guards what follows
+	waiting  queue
+	accepted uint64 // requests
+	between  []func()
+	sources  []Source
+	stats    Stats
+	closed   bool
 }
 
 // New makes a scheduler for a runner.
-func New(runner Runner) *Scheduler {
-	return &Scheduler{runner: runner, blocks: newBlocks(runner.CacheBlocks()), wake: make(chan struct{}, 1)}
+func New(runner Runner, options ...Option) *Scheduler {
+	s := &Scheduler{runner: runner, blocks: newBlocks(runner.CacheBlocks()), waiting: newQueue(), wake: make(chan struct{}, 1)}
+	for _, option := range options {
+		option(s)
+	}
+	s.record()
+	return s
 }
 
 // Submit queues a request and returns its stream. What can never run is
-// refused at once. When ctx is done the request ends with its error. The channel
-// holds all events, so a slow reader delays nobody.
+// refused at once, and with ErrQueueFull what would make the queue too long. When ctx
+// is done the request ends with its error. The channel holds all events, so a slow reader
+// delays nobody.
 func (s *Scheduler) Submit(ctx context.Context, r Request) (<-chan Event, error) {
 	if err := r.check(s.runner); err != nil {
 		return nil, err
 	}
-	q := &sequence{Request: r, gone: ctx.Err, events: make(chan Event, r.limit(s.runner)+2)}
+	q := &sequence{Request: r, gone: ctx.Err, events: make(chan Event, r.limit(s.runner)+2), arrived: time.Now()}
+	q.due = q.arrived.Add(-time.Duration(r.Priority) * Aging)
 	q.notePrompt()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, ErrClosed
 	}
-	s.waiting = append(s.waiting, q)
+	if n := s.waiting.size; s.limits.Queue > 0 && n >= s.limits.Queue {
+		return nil, fmt.Errorf("%w: %d, the limit is %d", ErrQueueFull, n, s.limits.Queue)
+	}
+	s.accepted++
+	q.number = s.accepted
+	s.waiting.push(q)
 	s.rouse()
 	return q.events, nil
 }
@@ -110,7 +129,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 		s.interlude()
 		s.cancel()
+		s.grow() // before others are let in, who would be the first to be preempted
 		s.admit()
+		s.record()
 		if s.idle() {
 			select {
 			case <-s.wake:
@@ -157,49 +178,9 @@ func (s *Scheduler) idle() bool {
 	return len(s.running) == 0 && len(s.sources) == 0
 }
 
-// admit moves waiting requests to running, in order, while the cache has
-// room for all they may need: an admitted request always finishes.
-func (s *Scheduler) admit() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.waiting) > 0 && len(s.running) < s.runner.MaxRows() {
-		q := s.waiting[0]
-		taken, ok := s.blocks.take(blocksFor(q.cells(s.runner)))
-		if !ok {
-			return
-		}
-		q.blocks = taken
-		s.waiting = s.waiting[1:]
-		s.running = append(s.running, q)
-		if err := s.runner.Check(q.probe()); err != nil {
-			s.end(q, Event{Finish: Failed, Err: err})
-		}
-	}
-}
-
-// cancel ends the requests whose callers have gone.
-func (s *Scheduler) cancel() {
-	for _, q := range append([]*sequence(nil), s.running...) {
-		if err := q.gone(); err != nil {
-			s.end(q, Event{Finish: Failed, Err: err})
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	kept := s.waiting[:0]
-	for _, q := range s.waiting {
-		if err := q.gone(); err != nil {
-			s.end(q, Event{Finish: Failed, Err: err})
-		} else {
-			kept = append(kept, q)
-		}
-	}
-	s.waiting = kept
-}
-
 // shutDown fails everything that has not ended.
 func (s *Scheduler) shutDown(err error) {
-	for _, q := range append([]*sequence(nil), s.running...) {
+	for _, q := range slices.Clone(s.running) {
 		s.end(q, Event{Finish: Failed, Err: err})
 	}
 	for _, source := range s.close(err) { // outside the lock, as everywhere: a source may call the scheduler
@@ -207,6 +188,7 @@ func (s *Scheduler) shutDown(err error) {
 			source.Fail(err)
 		}
 	}
+	s.record()
 }
 
 // close lets nothing more in, fails what waits, and returns the sources that
@@ -215,10 +197,10 @@ func (s *Scheduler) close(err error) []Source {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	for _, q := range s.waiting {
+	s.waiting.drop(func(q *sequence) bool {
 		s.end(q, Event{Finish: Failed, Err: err})
-	}
-	s.waiting = nil
+		return true
+	})
 	for _, f := range s.between { // they see closed and only report it
 		f()
 	}

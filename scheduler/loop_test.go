@@ -41,8 +41,8 @@ func TestStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := start(newSim(100, 8, 13))
 		var streams []<-chan Event // two run, one waits
-		for range 3 {
-			stream, err := s.Submit(t.Context(), ask(0, 5, 90))
+		for slot := range 3 {
+			stream, err := s.Submit(t.Context(), ask(slot, 75, 9))
 			require.NoError(t, err)
 			streams = append(streams, stream)
 		}
@@ -90,8 +90,10 @@ func TestLeave(t *testing.T) {
 		m := newSim(100, 8, 7)
 		s, stop := start(m)
 		begun := time.Now()
+		slot := 0
 		submit := func(ctx context.Context) <-chan Event {
-			stream, err := s.Submit(ctx, ask(0, 5, 90))
+			slot++ // each has a prompt of four blocks of its own
+			stream, err := s.Submit(ctx, ask(slot, 60, 30))
 			require.NoError(t, err)
 			return stream
 		}
@@ -111,11 +113,12 @@ func TestLeave(t *testing.T) {
 			{third, Event{Finish: Failed, Err: context.Canceled}, 1 * stepTime},
 			{second, Event{Finish: Failed, Err: context.DeadlineExceeded}, 10 * stepTime},
 			{first, Event{Finish: Failed, Err: context.Canceled}, 20 * stepTime},
-			{fourth, Event{Finish: Length}, 110 * stepTime},
+			{fourth, Event{Finish: Length}, (20 + 8 + 29) * stepTime},
 		} {
 			assert.Equal(t, c.end, last(c.stream))
 			assert.LessOrEqual(t, time.Since(begun), c.after)
 		}
+		assert.Equal(t, (20+8+29)*stepTime, time.Since(begun), "it began when the first had gone")
 		require.NoError(t, stop())
 		assert.NoError(t, m.broken)
 	})
@@ -138,6 +141,7 @@ func TestManyCallers(t *testing.T) {
 					cancel()
 				}
 				assert.NoError(t, s.Do(func() { steps += len(m.steps) }))
+				assert.LessOrEqual(t, s.Stats().Running, 8)
 				e := last(stream)
 				assert.NotEmpty(t, e.Finish)
 				if j != 2 {

@@ -17,19 +17,19 @@ type share struct {
 }
 
 // plan picks the rows of the next step: every running sequence's next token,
-// then prompts in order of arrival, in chunks, then training, up to the runner's rows.
+// then prompts in order, in chunks, then training, up to the runner's rows.
 func (s *Scheduler) plan() ([]share, []*work) {
 	room := s.runner.MaxRows()
-	var shares []share
+	shares := make([]share, 0, len(s.running))
 	for _, q := range s.running {
-		if len(q.output) > 0 && room > 0 {
+		if q.decodes() && room > 0 {
 			shares = append(shares, share{sequence: q, span: q.decode()})
 			room--
 		}
 	}
 	for _, q := range s.running {
-		if len(q.output) == 0 && room > 0 {
-			n := min(room, len(q.Prompt)-q.computed)
+		if !q.decodes() && room > 0 {
+			n := min(room, q.known()-q.computed)
 			shares = append(shares, share{sequence: q, span: q.prefill(n)})
 			room -= n
 		}
@@ -40,22 +40,38 @@ func (s *Scheduler) plan() ([]share, []*work) {
 			shares = append(shares, share{work: w, index: i, span: span})
 		}
 	}
-	slices.SortStableFunc(shares, func(a, b share) int {
-		return cmp.Or(cmp.Compare(a.span.Kind, b.span.Kind), cmp.Compare(a.span.Slot, b.span.Slot))
+	return sorted(shares), works
+}
+
+// sorted are the shares by kind and by slot, otherwise in their order. Their
+// numbers are sorted, not they themselves, which are large.
+func sorted(shares []share) []share {
+	numbers := make([]int, len(shares))
+	for i := range numbers {
+		numbers[i] = i
+	}
+	slices.SortFunc(numbers, func(a, b int) int {
+		x, y := &shares[a].span, &shares[b].span
+		return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Slot, y.Slot), cmp.Compare(a, b))
 	})
-	return shares, works
+	out := make([]share, len(shares))
+	for i, n := range numbers {
+		out[i] = shares[n]
+	}
+	return out
 }
 
 func (q *sequence) decode() batch.Span {
 	return batch.Span{
 		Kind: batch.Decode, Slot: q.Slot, Position: q.computed, Blocks: q.blocks,
-		Tokens: []int32{q.token(q.computed)},
+		Tokens: q.tokens(q.computed, q.computed+1),
 		Wants:  []batch.Want{q.next(0)},
 	}
 }
 
-// prefill is the next n tokens of the prompt. Its last row, once the prompt
-// is complete, chooses the first token; scored prompts want every other row too.
+// prefill is the next n tokens of the prompt, and of the output of a sequence
+// that was preempted. The row of the last token there is chooses the next one; scored
+// prompts want the rows of all tokens whose successors have no score yet.
 func (q *sequence) prefill(n int) batch.Span {
 	kind := batch.Prefill
 	if q.MaxTokens == 0 {
@@ -63,14 +79,14 @@ func (q *sequence) prefill(n int) batch.Span {
 	}
 	span := batch.Span{
 		Kind: kind, Slot: q.Slot, Position: q.computed, Blocks: q.blocks,
-		Tokens: q.Prompt[q.computed : q.computed+n],
+		Tokens: q.tokens(q.computed, q.computed+n),
 	}
 	for row := range n {
 		at := q.computed + row
 		switch {
-		case at+1 < len(q.Prompt) && q.PromptLogProbs >= 0:
+		case at+1 < len(q.Prompt) && q.PromptLogProbs >= 0 && at >= len(q.scores):
 			span.Wants = append(span.Wants, batch.Want{Row: row, Target: q.Prompt[at+1], TopN: q.PromptLogProbs})
-		case at+1 == len(q.Prompt) && q.MaxTokens > 0:
+		case at+1 == q.known() && q.MaxTokens > 0:
 			span.Wants = append(span.Wants, q.next(row))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/stretchr/testify/assert"
 	"pgregory.net/rapid"
 
 	"loquetier/engine/batch"
@@ -18,10 +19,13 @@ import (
 
 var errDevice = errors.New("device lost")
 
-// arrival is a request of a scenario. Its prompt begins with its index, by
-// which the runner's steps tell when it was admitted.
+// reloaded is a slot into which other adapters are loaded again and again.
+const reloaded = 2
+
+// arrival is a request of a scenario.
 type arrival struct {
 	Request
+	reload  bool          // first another adapter comes into the slot reloaded, if nobody uses it
 	wait    time.Duration // after the arrival before it
 	patient time.Duration // how long its caller stays
 	do      bool          // first runs a function between steps
@@ -31,6 +35,7 @@ type arrival struct {
 type scenario struct {
 	context, maxRows, cacheBlocks int
 	trainRows                     int
+	limits                        Limits
 	arrivals                      []arrival
 	courses                       []*course
 	failAt                        int           // the step whose run fails; -1: none
@@ -50,29 +55,45 @@ func drawScenario(rt *rapid.T) scenario {
 	case 1:
 		sc.stopAt = time.Duration(rapid.IntRange(1, 60_000).Draw(rt, "stop at")) * time.Microsecond
 	}
-	for i := range rapid.IntRange(1, 12).Draw(rt, "arrivals") {
-		sc.arrivals = append(sc.arrivals, drawArrival(rt, int32(i), sc.context))
+	if rapid.IntRange(0, 2).Draw(rt, "limits") == 0 {
+		sc.limits = Limits{
+			Queue: rapid.IntRange(0, 4).Draw(rt, "queue"),
+			Wait:  time.Duration(rapid.IntRange(0, 20).Draw(rt, "longest wait")) * time.Millisecond,
+		}
+	}
+	stems := rapid.SliceOfN(rapid.SliceOfN(rapid.Int32Range(0, vocab-1), sc.context, sc.context), 1, 2).Draw(rt, "stems")
+	for range rapid.IntRange(1, 12).Draw(rt, "arrivals") {
+		sc.arrivals = append(sc.arrivals, drawArrival(rt, stems, sc.context))
 	}
 	sc.drawCourses(rt)
 	return sc
 }
 
-func drawArrival(rt *rapid.T, i int32, longest int) arrival {
+// drawPrompt begins with a part of a stem, or with its own tokens.
+func drawPrompt(rt *rapid.T, stems [][]int32, longest int) []int32 {
+	stem := rapid.SampledFrom(stems).Draw(rt, "stem")
+	stem = stem[:rapid.IntRange(0, longest).Draw(rt, "of the stem")]
+	return slices.Concat(stem, rapid.SliceOfN(rapid.Int32Range(0, vocab-1), min(1, longest-len(stem)), longest-len(stem)+1).Draw(rt, "prompt"))
+}
+
+func drawArrival(rt *rapid.T, stems [][]int32, longest int) arrival {
 	token := rapid.Int32Range(0, vocab-1)
 	a := arrival{
 		Request: Request{
-			Slot:           rapid.SampledFrom([]int{batch.Base, 0, 1, 0, 1, damaged}).Draw(rt, "slot"),
-			Prompt:         append([]int32{i}, rapid.SliceOfN(token, 0, longest).Draw(rt, "prompt")...),
+			Slot:           rapid.SampledFrom([]int{batch.Base, 0, 1, 0, 1, reloaded, reloaded, damaged}).Draw(rt, "slot"),
+			Prompt:         drawPrompt(rt, stems, longest),
+			Priority:       rapid.SampledFrom([]int{0, 0, 0, 1, -2, MaxPriority}).Draw(rt, "priority"),
 			MaxTokens:      longest + 2 - rapid.IntRange(0, longest+3).Draw(rt, "fewer tokens"),
 			Sampling:       batch.Greedy(),
 			Bias:           rapid.MapOfN(token, rapid.SampledFrom([]float32{0, -1, 2.5}), 0, 3).Draw(rt, "bias"),
 			Stop:           rapid.SliceOfN(token, 0, 2).Draw(rt, "stop"),
 			LogProbs:       rapid.IntRange(-1, 2).Draw(rt, "log-probs"),
-			PromptLogProbs: rapid.IntRange(-1, 2).Draw(rt, "prompt log-probs"),
+			PromptLogProbs: max(-1, rapid.IntRange(-4, 2).Draw(rt, "prompt log-probs")),
 		},
 		wait:    time.Duration(rapid.IntRange(0, 5000).Draw(rt, "wait")) * time.Microsecond,
 		patient: time.Hour, // longer than any scenario
 		do:      rapid.Bool().Draw(rt, "do"),
+		reload:  rapid.Bool().Draw(rt, "reload"),
 	}
 	a.Sampling.Seed = rapid.Uint64().Draw(rt, "seed")
 	a.Sampling.Repetition = rapid.SampledFrom([]float32{1, 1.5}).Draw(rt, "repetition")
@@ -86,25 +107,25 @@ func drawArrival(rt *rapid.T, i int32, longest int) arrival {
 
 // accepted says whether a request can ever run.
 func (sc *scenario) accepted(r Request) bool {
-	if len(r.Prompt) > sc.context || r.MaxTokens < 0 || (r.MaxTokens == 0 && r.PromptLogProbs < 0) {
+	if len(r.Prompt) == 0 || len(r.Prompt) > sc.context || r.MaxTokens < 0 || (r.MaxTokens == 0 && r.PromptLogProbs < 0) {
 		return false
 	}
 	stored := min(max(len(r.Prompt), len(r.Prompt)+r.MaxTokens-1), sc.context)
 	return stored <= sc.cacheBlocks*batch.BlockSize
 }
 
-// play lives the scenario and says what went wrong. Nobody reads a stream
-// before the end, which must delay nobody.
-func (sc *scenario) play() error {
+// play lives the scenario and says what went wrong, and what there was.
+// Nobody reads a stream before the end, which must delay nobody.
+func (sc *scenario) play() (Stats, error) {
 	m := newSim(sc.context, sc.maxRows, sc.cacheBlocks)
 	m.trainRows = sc.trainRows
+	s := New(m, WithLimits(sc.limits))
 	m.before = func(step int) error {
 		if step == sc.failAt {
 			return errDevice
 		}
-		return nil
+		return sound(s)
 	}
-	s := New(m)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	if sc.stopAt > 0 {
@@ -122,7 +143,7 @@ func (sc *scenario) play() error {
 	if sc.failAt >= 0 && len(m.steps) == sc.failAt && errors.Is(err, errDevice) {
 		err = nil
 	}
-	errs = append(errs, err, m.broken, atRest(s), sc.inOrder(m.steps))
+	errs = append(errs, err, m.broken, atRest(s))
 	for i, c := range callers {
 		if c.stream == nil {
 			continue
@@ -134,7 +155,7 @@ func (sc *scenario) play() error {
 	for _, c := range sc.courses {
 		errs = append(errs, sc.grade(c))
 	}
-	return errors.Join(errs...)
+	return s.Stats(), errors.Join(errs...)
 }
 
 // caller is who waits for a stream; without one, its request was refused.
@@ -146,8 +167,15 @@ type caller struct {
 
 // arrive submits the requests, each at its time.
 func (sc *scenario) arrive(s *Scheduler, m *sim) (callers []caller, errs []error) {
-	for i, a := range sc.arrivals {
+	for i := range sc.arrivals {
+		a := &sc.arrivals[i]
 		time.Sleep(a.wait)
+		if a.reload {
+			errs = append(errs, sc.stopped(s.Do(func() { reload(s, m) })))
+		}
+		if a.Slot == reloaded {
+			errs = append(errs, sc.stopped(s.Do(func() { a.Version = m.versions[reloaded] })))
+		}
 		if a.do {
 			errs = append(errs, sc.doBetweenSteps(s, m))
 		}
@@ -155,7 +183,8 @@ func (sc *scenario) arrive(s *Scheduler, m *sim) (callers []caller, errs []error
 		var err error
 		c.Context, c.leave = context.WithTimeout(context.Background(), a.patient)
 		c.stream, err = s.Submit(c, a.Request)
-		if closed := errors.Is(err, ErrClosed); closed && !sc.cutShort() || !closed && (err == nil) != sc.accepted(a.Request) {
+		closed, full := errors.Is(err, ErrClosed), errors.Is(err, ErrQueueFull)
+		if closed && !sc.cutShort() || full && sc.limits.Queue == 0 || !closed && !full && (err == nil) != sc.accepted(a.Request) {
 			errs = append(errs, fmt.Errorf("request %d: Submit says %w", i, err))
 		}
 		callers = append(callers, c)
@@ -166,42 +195,38 @@ func (sc *scenario) arrive(s *Scheduler, m *sim) (callers []caller, errs []error
 // cutShort says whether the scheduler may stop before all have ended.
 func (sc *scenario) cutShort() bool { return sc.stopAt > 0 || sc.failAt >= 0 }
 
+// stopped is err unless it says that the scheduler has stopped, as it may.
+func (sc *scenario) stopped(err error) error {
+	if errors.Is(err, ErrClosed) && sc.cutShort() {
+		return nil
+	}
+	return err
+}
+
+// reload loads another adapter, unless the one that is there is in use.
+func reload(s *Scheduler, m *sim) {
+	used := func(q *sequence) bool { return q.Slot == reloaded }
+	if slices.ContainsFunc(s.running, used) || slices.ContainsFunc(queued(s), used) {
+		return
+	}
+	m.versions[reloaded]++
+}
+
+// queued are the requests that wait.
+func queued(s *Scheduler) (all []*sequence) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, waiting := range s.waiting.lanes {
+		all = append(all, waiting...)
+	}
+	return all
+}
+
 func (sc *scenario) doBetweenSteps(s *Scheduler, m *sim) error {
 	calls, busy := 0, false
 	err := s.Do(func() { calls++; busy = m.busy })
 	if busy || (err == nil) != (calls == 1) || (err != nil && (!errors.Is(err, ErrClosed) || !sc.cutShort())) {
 		return fmt.Errorf("Do made %d calls, in a step: %t: %w", calls, busy, err)
-	}
-	return nil
-}
-
-// atRest checks that a scheduler that has stopped holds nothing.
-func atRest(s *Scheduler) error {
-	free := slices.Sorted(slices.Values(s.blocks.free))
-	if all := slices.Sorted(slices.Values(newBlocks(s.runner.CacheBlocks()).free)); !slices.Equal(free, all) {
-		return fmt.Errorf("blocks %v are free at the end", free)
-	}
-	if len(s.running)+len(s.waiting)+len(s.between)+len(s.sources) > 0 {
-		return fmt.Errorf("at the end %d run, %d wait, %d calls wait, %d sources are left", len(s.running), len(s.waiting), len(s.between), len(s.sources))
-	}
-	return nil
-}
-
-// inOrder checks that requests started in the order in which they came.
-func (sc *scenario) inOrder(steps []batch.Step) error {
-	latest := int32(-1)
-	for _, step := range steps {
-		var started []int32
-		for _, span := range step.Spans {
-			if span.Position == 0 && span.Tokens[0] < lessonToken {
-				started = append(started, span.Tokens[0])
-			}
-		}
-		slices.Sort(started)
-		if len(started) > 0 && started[0] <= latest {
-			return fmt.Errorf("request %d started after request %d", started[0], latest)
-		}
-		latest = max(latest, slices.Max(append(started, latest)))
 	}
 	return nil
 }
@@ -214,7 +239,8 @@ func (sc *scenario) judge(i int, got outcome, left error) error {
 	if cut {
 		reason := errors.Is(got.Err, ErrClosed) && sc.stopAt > 0 ||
 			errors.Is(got.Err, errDevice) && sc.failAt >= 0 ||
-			left != nil && errors.Is(got.Err, left)
+			left != nil && errors.Is(got.Err, left) ||
+			errors.Is(got.Err, ErrWaitedTooLong) && sc.limits.Wait > 0 && len(got.Tokens) == 0
 		if !reason || len(got.Tokens) > len(want.Tokens) {
 			return fmt.Errorf("request %d ended after %d of %d tokens: %w", i, len(got.Tokens), len(want.Tokens), got.Err)
 		}
@@ -261,14 +287,20 @@ func collect(stream <-chan Event) (outcome, error) {
 }
 
 // TestAnyLife holds every rule at once over random arrivals, lengths, sizes,
-// departures, failures and stops, beside random training.
+// beginnings in common, priorities, limits, departures, failures and stops, beside
+// random training.
 func TestAnyLife(t *testing.T) {
+	var preempted, reused uint64
 	rapid.Check(t, func(rt *rapid.T) {
 		sc := drawScenario(rt)
+		var stats Stats
 		var err error
-		synctest.Test(t, func(*testing.T) { err = sc.play() })
+		synctest.Test(t, func(*testing.T) { stats, err = sc.play() })
 		if err != nil {
 			rt.Fatal(err)
 		}
+		preempted, reused = preempted+stats.Preempted, reused+stats.PrefixTokens
 	})
+	assert.Positive(t, preempted, "preemptions were tried")
+	assert.Positive(t, reused, "prefixes were reused")
 }

@@ -111,6 +111,8 @@ func TestRefusals(t *testing.T) {
 		{ask(0, 41, 1), "the prompt has 41 tokens, but the context is 40"},
 		{ask(0, 1, -1), "max_tokens -1"},
 		{ask(0, 1, 0), "max_tokens 0 asks for nothing"},
+		{ask(0, 1, 1).with(func(r *Request) { r.Priority = 1001 }), "priority 1001: it takes -1000 to 1000"},
+		{ask(0, 1, 1).with(func(r *Request) { r.Priority = -1001 }), "priority -1001: it takes -1000 to 1000"},
 		{ask(0, 33, 1), "need 3 cache blocks, but there are 2"},
 		{ask(0, 16, 1<<62), "need 3 cache blocks, but there are 2"},
 	} {
@@ -210,19 +212,23 @@ func TestDecodeFirst(t *testing.T) {
 	}
 }
 
-// TestFirstCome: what would fit waits behind what came before it and does not.
-func TestFirstCome(t *testing.T) {
-	m := newSim(60, 8, 4)
-	serve(t, m, ask(0, 8, 40), ask(1, 8, 40), ask(2, 1, 1))
-	var started []int
+// started lists the slots of the spans that begin a sequence, in order.
+func started(m *sim) (slots []int) {
 	for _, step := range m.steps {
 		for _, span := range step.Spans {
 			if span.Position == 0 {
-				started = append(started, span.Slot)
+				slots = append(slots, span.Slot)
 			}
 		}
 	}
-	assert.Equal(t, []int{0, 1, 2}, started)
+	return slots
+}
+
+// TestFirstCome: what would fit waits behind what came before it and does not.
+func TestFirstCome(t *testing.T) {
+	m := newSim(60, 8, 4)
+	serve(t, m, ask(0, 40, 5), ask(1, 40, 5), ask(2, 1, 1))
+	assert.Equal(t, []int{0, 1, 2}, started(m))
 }
 
 // What the runner refuses fails alone: the requests beside it go on.

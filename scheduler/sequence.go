@@ -1,14 +1,20 @@
 // Package scheduler decides what runs in each step. It knows no GPU: it plans
 // batch.Steps for a Runner and commits their Results to the requests' streams.
 //
-// This is plain first-come batching: requests are admitted in order when the
-// cache has room for all they may ever need, decode rows go first, prompts fill
-// the rest of a step in chunks.
+// Each turn of the loop ends requests whose callers have gone, gives the running
+// ones the cache blocks of their next tokens, admits waiting ones, and runs a step: decode
+// rows first, then prompts in chunks, then training. A request is admitted when its
+// prompt fits the cache (admit.go); blocks that hold the same beginning on the same
+// version of an adapter are shared (prefix.go), and kept after the last request that
+// uses them until room is needed (blocks.go). Where the cache runs out the last
+// running request in order waits again, and is later computed again from its prompt and
+// its output so far, as if nothing had happened. Who waits is admitted by priority,
+// then by slots in turn (queue.go).
 package scheduler
 
 import (
-	"errors"
-	"fmt"
+	"slices"
+	"time"
 
 	"loquetier/engine/batch"
 )
@@ -24,74 +30,41 @@ type Runner interface {
 	CacheBlocks() int // blocks of the KV cache
 }
 
-// Request is a prompt to continue, or only to score.
-type Request struct {
-	Slot           int     // adapter slot, or batch.Base
-	Prompt         []int32 // at least one token
-	MaxTokens      int     // to generate; 0 only scores the prompt
-	Sampling       batch.Sampling
-	Bias           map[int32]float32 // added to these tokens' logits
-	Stop           []int32           // tokens that end the output; they are not part of it
-	LogProbs       int               // most likely tokens to tell with each token; -1: no log-probabilities
-	PromptLogProbs int               // the same for each prompt token given those before it; -1: none
-}
-
-// Finish says why a request ended.
-type Finish string
-
-// Reasons to end.
-const (
-	Length Finish = "length"
-	Stop   Finish = "stop"
-	Failed Finish = "error"
-)
-
-// Event is one message of a request's stream. The last one has Finish set;
-// the channel is closed after it.
-type Event struct {
-	Prompt []batch.Pick // scores of the prompt's tokens from the second on, once, where asked for
-	Token  *batch.Pick  // a generated token
-	Finish Finish
-	Err    error // with Failed
-}
-
-// ErrNotFinite is the error of a request for which the model computes no number.
-var ErrNotFinite = errors.New("the logits are not finite: the weights or the adapter may be damaged, or the compute type too narrow (try --dtype f32)")
-
-// ErrEmptyPrompt is the error of a request without a prompt.
-var ErrEmptyPrompt = errors.New("the prompt is empty")
-
 // sequence is an admitted or waiting request.
 type sequence struct {
 	Request
+	number   uint64    // in order of arrival
+	arrived  time.Time // when it was submitted
+	due      time.Time // arrived, less Aging for each level of priority
 	events   chan Event
-	gone     func() error // why the caller has lost interest, or nil
-	blocks   []int32
-	computed int     // tokens whose keys and values are in the cache
-	output   []int32 // generated so far
-	scores   []batch.Pick
+	gone     func() error  // why the caller has lost interest, or nil
+	resumes  bool          // it has run before and was preempted
+	output   []int32       // generated so far
+	scores   []batch.Pick  // of the prompt so far
 	counts   map[int32]int // how often each token is in the output, where penalties need it
 	inPrompt map[int32]bool
+
+	blocks     []int32 // of all its tokens, while it runs
+	computed   int     // tokens whose keys and values are in the cache
+	remembered int     // blocks that are known by their content
+	node       uint64  // of the last one of them
 }
 
-// check refuses what can never run.
-func (r *Request) check(run Runner) error {
-	n := len(r.Prompt)
-	switch {
-	case n == 0:
-		return ErrEmptyPrompt
-	case n > run.Context():
-		return fmt.Errorf("the prompt has %d tokens, but the context is %d", n, run.Context())
-	case r.MaxTokens < 0:
-		return fmt.Errorf("max_tokens %d: it takes 0 or more", r.MaxTokens)
-	case r.MaxTokens == 0 && r.PromptLogProbs < 0:
-		return errors.New("max_tokens 0 asks for nothing: it takes at least 1 unless prompt_logprobs is wanted")
+// known is the number of tokens there are: prompt and output.
+func (s *sequence) known() int { return len(s.Prompt) + len(s.output) }
+
+// reusable is how many of its first tokens need not be computed if their keys
+// and values are cached: logits are wanted of the last, and of those whose successor
+// is still to be scored.
+func (s *sequence) reusable() int {
+	if s.PromptLogProbs >= 0 && len(s.scores) < len(s.Prompt)-1 {
+		return len(s.scores)
 	}
-	if need := blocksFor(r.cells(run)); need > run.CacheBlocks() {
-		return fmt.Errorf("the prompt's %d tokens and %d to generate need %d cache blocks, but there are %d", n, r.MaxTokens, need, run.CacheBlocks())
-	}
-	return nil
+	return s.known() - 1
 }
+
+// decodes tells whether only the last token of the output is to be computed.
+func (s *sequence) decodes() bool { return len(s.output) > 0 && s.computed == s.known()-1 }
 
 // probe is a span with all that a request brings, to be checked before it
 // runs beside others: the runner refuses a step as a whole.
@@ -102,18 +75,16 @@ func (s *sequence) probe() *batch.Span {
 	return &batch.Span{Kind: batch.Prefill, Slot: s.Slot, Tokens: s.Prompt, Blocks: s.blocks, Wants: []batch.Want{want}}
 }
 
-// limit is how many tokens a request may generate: the last one needs no
-// place in the context.
-func (r *Request) limit(run Runner) int { return min(r.MaxTokens, run.Context()-len(r.Prompt)+1) }
-
-// cells is how many tokens of a request ever lie in the cache.
-func (r *Request) cells(run Runner) int { return len(r.Prompt) + max(0, r.limit(run)-1) }
-
-func (s *sequence) token(i int) int32 {
-	if i < len(s.Prompt) {
-		return s.Prompt[i]
+// tokens are those of prompt and output from one place up to another.
+func (s *sequence) tokens(from, to int) []int32 {
+	n := len(s.Prompt)
+	switch {
+	case to <= n:
+		return s.Prompt[from:to:to]
+	case from >= n:
+		return s.output[from-n : to-n : to-n]
 	}
-	return s.output[i-len(s.Prompt)]
+	return slices.Concat(s.Prompt[from:], s.output[:to-n])
 }
 
 // sampling is what the device needs to choose the next token.

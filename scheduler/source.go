@@ -89,7 +89,7 @@ func (s *Scheduler) offer(source Source, room int, others []*work) *work {
 	if source.Done() {
 		return nil
 	}
-	spans, updates := source.Next(room, len(s.blocks.free))
+	spans, updates := source.Next(room, s.blocks.room())
 	if len(spans)+len(updates) == 0 {
 		return nil
 	}

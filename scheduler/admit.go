@@ -1,0 +1,114 @@
+package scheduler
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"loquetier/engine/batch"
+)
+
+// admit moves waiting requests to running, in the queue's order, while the
+// cache has room for their prompts; what they generate takes blocks as it grows.
+func (s *Scheduler) admit() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.running) < s.runner.MaxRows() {
+		q := s.waiting.next()
+		if q == nil || !s.allot(q) {
+			return
+		}
+		s.waiting.pop(q)
+		if err := s.runner.Check(q.probe()); err != nil {
+			s.end(q, Event{Finish: Failed, Err: err})
+			continue
+		}
+		if !q.resumes { // which has had its turn
+			s.waiting.took(q)
+		}
+		s.reused += uint64(q.computed)
+		at, _ := slices.BinarySearchFunc(s.running, q, order)
+		s.running = slices.Insert(s.running, at, q)
+	}
+}
+
+// allot gives a sequence the cache blocks of all its tokens so far: those that
+// are known by their content, and new ones for the rest.
+func (s *Scheduler) allot(q *sequence) bool {
+	found, last := s.blocks.prefixes.find(q, q.reusable())
+	s.blocks.hold(found) // or they might be taken
+	rest, ok := s.blocks.take(blocksFor(q.known()) - len(found))
+	if !ok {
+		s.blocks.put(found)
+		return false
+	}
+	q.blocks = append(found, rest...)
+	q.remembered, q.node, q.computed = len(found), last, len(found)*batch.BlockSize
+	return true
+}
+
+// grow gives the running sequences the blocks that their next tokens need.
+// Where there are none left, the last in order goes back to the waiting. The
+// first never does, and a request that needs more than the whole pool is not
+// accepted, so the first always makes progress.
+func (s *Scheduler) grow() {
+	for i := 0; i < len(s.running); i++ {
+		q := s.running[i]
+		for len(q.blocks) < blocksFor(q.known()) {
+			more, ok := s.blocks.take(1)
+			if ok {
+				q.blocks = append(q.blocks, more...)
+				continue
+			}
+			last := s.running[len(s.running)-1]
+			s.preempt(last)
+			if last == q {
+				return
+			}
+		}
+	}
+}
+
+// preempt puts a running sequence back to the waiting. It keeps its output,
+// and what it had computed is computed again unless it is still cached then.
+func (s *Scheduler) preempt(q *sequence) {
+	s.running = slices.DeleteFunc(s.running, func(r *sequence) bool { return r == q })
+	s.blocks.put(q.blocks)
+	q.blocks, q.remembered, q.node, q.computed = nil, 0, 0, 0
+	q.resumes = true
+	s.preempted++
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting.push(q)
+}
+
+// cancel ends the requests whose callers have gone, and those that have waited
+// too long.
+func (s *Scheduler) cancel() {
+	for _, q := range slices.Clone(s.running) {
+		if err := q.gone(); err != nil {
+			s.end(q, Event{Finish: Failed, Err: err})
+		}
+	}
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting.drop(func(q *sequence) bool {
+		err := s.leaves(q, now)
+		if err != nil {
+			s.end(q, Event{Finish: Failed, Err: err})
+		}
+		return err != nil
+	})
+}
+
+// leaves says why a waiting request ends, if it does.
+func (s *Scheduler) leaves(q *sequence, now time.Time) error {
+	if err := q.gone(); err != nil {
+		return err
+	}
+	if waited := now.Sub(q.arrived); s.limits.Wait > 0 && waited > s.limits.Wait && !q.resumes {
+		return fmt.Errorf("%w: %v, the limit is %v", ErrWaitedTooLong, waited.Round(time.Millisecond), s.limits.Wait)
+	}
+	return nil
+}

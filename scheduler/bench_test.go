@@ -1,0 +1,62 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"loquetier/engine/batch"
+)
+
+// instant is a runner that takes no time.
+type instant struct{ *sim }
+
+func (r instant) Run(step *batch.Step) (*batch.Result, error) {
+	result := &batch.Result{Picks: make([][]batch.Pick, len(step.Spans))}
+	for i, span := range step.Spans {
+		result.Picks[i] = make([]batch.Pick, len(span.Wants))
+	}
+	return result, nil
+}
+
+// BenchmarkStep is the scheduler's own share of a step with 256 running
+// requests on eight adapters: cancel, grow, admit, plan and commit.
+func BenchmarkStep(b *testing.B) {
+	const running, tokens = 256, 2000
+	for _, queued := range []int{0, 10_000} {
+		b.Run(fmt.Sprintf("running=%d/queued=%d", running, queued), func(b *testing.B) {
+			crowd := func() *Scheduler {
+				s := New(instant{newSim(4096, running, running*blocksFor(16+tokens))})
+				ctx, leave := context.WithCancel(b.Context())
+				b.Cleanup(leave)
+				for i := range running + queued {
+					length := tokens
+					if i >= running {
+						length = 1
+					}
+					_, err := s.Submit(ctx, ask(i%8, 1+i%15, length))
+					require.NoError(b, err)
+				}
+				s.admit()
+				return s
+			}
+			left := 0
+			var s *Scheduler
+			for b.Loop() {
+				if left == 0 {
+					b.StopTimer()
+					s, left = crowd(), tokens/2
+					b.StartTimer()
+				}
+				left--
+				s.cancel()
+				s.grow()
+				s.admit()
+				s.record()
+				require.NoError(b, s.step())
+			}
+		})
+	}
+}
