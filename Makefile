@@ -33,6 +33,10 @@ test-validation: ## run the kernels' and engine's tests under the Vulkan validat
 test-long: setup tokenizers ## run the tests with their long cases
 	LOQUETIER_LONG=1 go test -timeout 4h ./...
 
+.PHONY: test-kernels
+test-kernels: setup ## run the kernels' tests in all shapes and types
+	LOQUETIER_LONG=1 go test -timeout 60m ./shaders_test
+
 .PHONY: bench
 bench: setup ## run the benchmarks (benchstat reads the output)
 	go test -run '^$$' -bench . -benchmem ./...
