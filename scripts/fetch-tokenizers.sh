@@ -7,7 +7,7 @@
 set -u
 
 version=3.7.2
-names=(llama3_1 qwen3 llama2 qwen2_5)
+names=(llama3_1 llama3_2 qwen3 llama2 qwen2_5)
 files=(tokenizer.json tokenizer_config.json)
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/loquetier/tokenizers"
 

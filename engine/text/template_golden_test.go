@@ -44,9 +44,14 @@ func contextOf(c templateCase) Context {
 
 func checkTemplate(t *testing.T, src, name string) {
 	t.Helper()
+	checkCases(t, src, templateCases(t, name))
+}
+
+func checkCases(t *testing.T, src string, cases []templateCase) {
+	t.Helper()
 	template, err := LoadTemplate(src)
 	require.NoError(t, err)
-	for i, c := range templateCases(t, name) {
+	for i, c := range cases {
 		require.Nil(t, c.Err)
 		got, err := template.Render(contextOf(c))
 		if err != nil {
@@ -57,16 +62,32 @@ func checkTemplate(t *testing.T, src, name string) {
 	}
 }
 
+// vendorTemplate is the chat template of a vendor's model.
+func vendorTemplate(t *testing.T, name string) string {
+	var config struct {
+		Template string `json:"chat_template"`
+	}
+	require.NoError(t, json.Unmarshal(vendorFile(t, name, "tokenizer_config.json"), &config))
+	return config.Template
+}
+
 func TestVendorTemplatesAgreeWithJinja(t *testing.T) {
 	for _, name := range []string{"llama3_1", "qwen2_5", "qwen3"} {
-		t.Run(name, func(t *testing.T) {
-			var config struct {
-				Template string `json:"chat_template"`
-			}
-			require.NoError(t, json.Unmarshal(vendorFile(t, name, "tokenizer_config.json"), &config))
-			checkTemplate(t, config.Template, name)
-		})
+		t.Run(name, func(t *testing.T) { checkTemplate(t, vendorTemplate(t, name), name) })
 	}
+	// Llama 3.2's template is Llama 3.1's with tools, but for the built-in tools,
+	// which it leaves out, and the date, which it takes from the clock.
+	t.Run("llama3_2", func(t *testing.T) {
+		var cases []templateCase
+		for _, c := range templateCases(t, "llama3_1_tools") {
+			if c.Context["builtin_tools"] == nil {
+				c.Context["date_string"] = json.RawMessage(`"26 Jul 2024"`)
+				cases = append(cases, c)
+			}
+		}
+		require.Len(t, cases, 22)
+		checkCases(t, vendorTemplate(t, "llama3_2"), cases)
+	})
 	// No package holds this one (Llama 3.1 Instruct's own, with tools): it is
 	// compared where someone has put it beside the fetched files.
 	t.Run("llama3_1_tools", func(t *testing.T) {
