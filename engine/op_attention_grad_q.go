@@ -64,25 +64,40 @@ func (a AttentionGrad) work(products int) vk.Work {
 
 // AttentionGradQ records the gradient by the rotated queries, and Delta.
 func (k *Kernels) AttentionGradQ(rec *vk.Recorder, a AttentionGrad) error {
-	if err := k.checkAttentionGrad("attention_grad_q", a); err != nil {
+	return k.attentionGrad(rec, a, attentionPass{
+		op: "attention_grad_q", name: k.names.attentionGradQ, split: k.names.attentionGradQSplit,
+		workgroup: k.Tuning.PrefillWorkgroup, lanes: k.Tuning.PrefillLanes, heads: a.Query,
+		reads: []vk.Range{a.Y}, writes: []vk.Range{a.Delta, a.D}, products: 3,
+	})
+}
+
+// attentionPass is what the two kernels of attention's gradient differ in.
+type attentionPass struct {
+	op, name, split  string // split: the module for heads that lanes share
+	workgroup, lanes uint32
+	heads            int        // that workgroups are for
+	reads, writes    []vk.Range // reads beside those of both
+	products         int        // over the pairs of queries and keys, for the profile
+}
+
+func (k *Kernels) attentionGrad(rec *vk.Recorder, a AttentionGrad, pass attentionPass) error {
+	if err := k.checkAttentionGrad(pass.op, a); err != nil {
 		return err
 	}
-	wg, lanes := k.Tuning.PrefillWorkgroup, headLanes(k.Tuning.PrefillLanes, a.Size)
-	name := k.names.attentionGradQ
+	name, lanes := pass.name, headLanes(pass.lanes, a.Size)
 	if lanes > 1 {
-		name = k.names.attentionGradQSplit
+		name = pass.split
 	}
-	p, err := k.pipeline(name, wg, uint32(a.Size), lanes, k.Tuning.GradPer)
+	p, err := k.pipeline(name, pass.workgroup, uint32(a.Size), lanes, k.Tuning.GradPer)
 	if err != nil {
 		return err
 	}
 	push := a.push()
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push),
-		Groups: [3]uint32{uint32(a.Count), uint32(a.Query), uint32(ceil(a.Longest, int(wg/lanes)))},
-		Reads:  []vk.Range{a.Q, a.Cache.Keys, a.Values, a.Y, a.DY, a.Stats, a.Tiles, a.Tables},
-		Writes: []vk.Range{a.Delta, a.D},
-		Work:   a.work(3),
+		Groups: [3]uint32{uint32(a.Count), uint32(pass.heads), uint32(ceil(a.Longest, int(pass.workgroup/lanes)))},
+		Reads:  append([]vk.Range{a.Q, a.Cache.Keys, a.Values, a.DY, a.Stats, a.Tiles, a.Tables}, pass.reads...),
+		Writes: pass.writes, Work: a.work(pass.products),
 	})
 	return nil
 }
