@@ -8,8 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"syscall"
+
+	"loquetier/engine/weights"
 )
 
 // disk is everything a job does to its folder, so that tests can end it at any
@@ -29,7 +29,7 @@ func (osDisk) MakeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return weights.SyncDir(filepath.Dir(dir))
 }
 
 func (osDisk) Write(path string, write func(io.Writer) error) error {
@@ -57,34 +57,17 @@ func (osDisk) Rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(to))
+	return weights.SyncDir(filepath.Dir(to))
 }
 
 func (osDisk) RemoveAll(path string) error {
 	if err := os.RemoveAll(path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return weights.SyncDir(filepath.Dir(path))
 }
 
 func (osDisk) Sync(f *os.File) error { return f.Sync() }
-
-// syncDir makes a changed name in a folder last, where the system has a call
-// for it.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) {
-		err = nil
-	}
-	return errors.Join(err, d.Close())
-}
 
 // replace writes a file so that path is at any time the whole of the old or
 // of the new one. What an earlier attempt left is overwritten.

@@ -36,7 +36,7 @@ func RemoveFile(path string) error {
 		return nil
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("remove: %w", err)
@@ -67,7 +67,7 @@ func replaceFile(path string, create func(path string) (syncFile, error), write 
 		err = os.Rename(temporary, path)
 	}
 	if err == nil {
-		return syncDir(filepath.Dir(path))
+		return SyncDir(filepath.Dir(path))
 	}
 	if left := os.Remove(temporary); left != nil {
 		return fmt.Errorf("%w; and its temporary file stays: %w", err, left)
@@ -91,9 +91,9 @@ func writeSynced(f syncFile, write func(io.Writer) error) error {
 	return err
 }
 
-// syncDir makes a changed name in a folder last. Windows has no such call, nor
+// SyncDir makes a changed name in a folder last. Windows has no such call, nor
 // have some network file systems; there it is left to the system.
-func syncDir(dir string) error {
+func SyncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}

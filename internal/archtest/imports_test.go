@@ -24,7 +24,7 @@ var allowed = map[string][]string{
 	"shaders":           {},
 	"shaders/gen":       {"shaders"},
 	"shaders/ref":       {},
-	"train":             {"virtualmod", "engine/batch", "engine/text"},
+	"train":             {"virtualmod", "engine/batch", "engine/text", "engine/weights"},
 	"virtualmod":        {"engine", "engine/batch", "engine/weights"},
 	"shaders_test":      {},
 	"internal/archtest": {},
