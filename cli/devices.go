@@ -76,7 +76,7 @@ func deviceFeatures(d vk.Info) []string {
 		has  bool
 	}{
 		{"subgroup-arithmetic", d.SubgroupArithmetic}, {"float16", d.Float16}, {"storage16", d.Storage16}, {"bfloat16", d.BFloat16},
-		{"cooperative-matrix", d.CooperativeMatrix}, {"cooperative-matrix-2", d.CooperativeMatrix2},
+		{"cooperative-matrix", d.MatrixF16 != vk.Shape{}}, {"cooperative-matrix-2", d.CooperativeMatrix2},
 	} {
 		if f.has {
 			features = append(features, f.name)

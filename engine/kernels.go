@@ -39,6 +39,13 @@ func NewKernels(device *vk.Device, tuning shaders.Tuning, weight, act weights.DT
 	return &Kernels{Tuning: tuning, Weight: weight, Act: act, device: device, names: namesFor(weight, act), pipes: map[pipelineKey]*vk.Pipeline{}}, nil
 }
 
+// Offers tells whether a device has what a kernel needs beyond the baseline.
+func Offers(info vk.Info, n shaders.Needs) bool {
+	none := vk.Shape{}
+	return (info.SubgroupShuffle || !n.SubgroupShuffle) && (info.SubgroupArithmetic || !n.SubgroupArithmetic) &&
+		(info.MatrixF16 != none || !n.MatrixF16) && (info.MatrixBF16 != none || !n.MatrixBF16) && (info.CooperativeMatrix2 || !n.Matrix2)
+}
+
 // pipelineKey tells the specializations of the kernels apart.
 type pipelineKey struct {
 	name      string

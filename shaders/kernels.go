@@ -17,7 +17,11 @@ type Kernel struct {
 // Needs lists the abilities beyond the Vulkan 1.2 baseline with buffer device
 // addresses that a kernel uses.
 type Needs struct {
-	SubgroupShuffle bool
+	SubgroupShuffle    bool
+	SubgroupArithmetic bool
+	MatrixF16          bool // a subgroup's cooperative matrices of float16, with float32 sums
+	MatrixBF16         bool // the same of bfloat16
+	Matrix2            bool // a workgroup's cooperative matrices, as NVIDIA's second extension has them
 }
 
 // Name is the module's name: its file is spv/<name>.spv.

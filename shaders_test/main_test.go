@@ -78,7 +78,7 @@ func runOnDevice(m *testing.M) (code int, err error) {
 func notRun() []string {
 	var missed []string
 	for _, k := range shaders.Kernels() {
-		if !ran[k.Name()] && (device.Info.SubgroupShuffle || !k.Needs.SubgroupShuffle) {
+		if !ran[k.Name()] && engine.Offers(device.Info, k.Needs) {
 			missed = append(missed, k.Name())
 		}
 	}

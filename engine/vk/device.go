@@ -73,12 +73,10 @@ func (d *Device) open() error {
 
 func (d *Device) create(family uint32) error {
 	in := d.instance
-	chain := C.lq_feature_chain(&d.Info.abilities)
-	defer C.lq_free_chain(chain)
 	var err error
 	d.handle, err = created("vkCreateDevice", func(h *vulkan.Device) vulkan.Result {
 		return vulkan.Result(C.lq_create_device(in.proc, unsafe.Pointer(in.handle), unsafe.Pointer(d.Info.handle),
-			C.uint32_t(family), chain, (*unsafe.Pointer)(unsafe.Pointer(h))))
+			C.uint32_t(family), &d.Info.abilities, (*unsafe.Pointer)(unsafe.Pointer(h))))
 	})
 	if err != nil {
 		return err

@@ -30,6 +30,11 @@ func (t Type) String() string {
 // rank orders devices by how likely they are to be the fastest.
 func (t Type) rank() int { return [...]int{4, 2, 1, 3, 5}[t] }
 
+// Shape is that of cooperative matrices: A is [M, K], B [K, N].
+type Shape struct{ M, N, K int }
+
+func newShape(s C.lq_shape) Shape { return Shape{int(s.m), int(s.n), int(s.k)} }
+
 // Info describes a physical device.
 type Info struct {
 	Index      int
@@ -53,9 +58,10 @@ type Info struct {
 	BufferDeviceAddress bool
 	Float16             bool
 	Storage16           bool
-	CooperativeMatrix   bool
 	CooperativeMatrix2  bool
 	BFloat16            bool
+	MatrixF16           Shape // of a subgroup's cooperative matrices of float16, with float32 sums; zero where there are none
+	MatrixBF16          Shape
 
 	handle    vulkan.PhysicalDevice
 	abilities C.lq_abilities
@@ -97,12 +103,17 @@ func newInfo(h vulkan.PhysicalDevice, a C.lq_abilities) Info {
 		SharedMemory:       int(p.Limits.MaxComputeSharedMemorySize),
 		TimestampPeriod:    float64(p.Limits.TimestampPeriod),
 
-		BufferDeviceAddress: a.buffer_device_address != 0,
-		Float16:             a.float16 != 0, Storage16: a.storage16 != 0,
-		CooperativeMatrix: a.cooperative_matrix != 0, CooperativeMatrix2: a.cooperative_matrix2 != 0,
-		BFloat16: a.bfloat16 != 0,
-		handle:   h, abilities: a,
+		BufferDeviceAddress: a.features[C.LQ_ADDRESS][0] != 0,
+		Float16:             a.features[C.LQ_FLOAT16][0] != 0,
+		Storage16:           a.features[C.LQ_STORAGE16][0] != 0,
+		CooperativeMatrix2:  a.features[C.LQ_MATRIX2][0] != 0,
+		BFloat16:            a.features[C.LQ_BFLOAT16][0] != 0,
+		handle:              h, abilities: a,
 		cacheKey: fmt.Sprintf("%x-%x-%x", p.VendorID, p.DeviceID, p.PipelineCacheUUID),
+	}
+	// A kernel with cooperative matrices uses float16 arithmetic and the memory model's terms.
+	if d.Float16 && a.features[C.LQ_MEMORY_MODEL][0] != 0 {
+		d.MatrixF16, d.MatrixBF16 = newShape(a.matrix_f16), newShape(a.matrix_bf16)
 	}
 	d.Memory, d.FreeMemory = localMemory(h, a)
 	return d

@@ -39,17 +39,12 @@ enum {
 	LQ_FEATURES2 = 1000059000,
 	LQ_PROPERTIES2 = 1000059001,
 	LQ_MEMORY_PROPERTIES2 = 1000059006,
-	LQ_FLOAT16_INT8 = 1000082000,
-	LQ_STORAGE16 = 1000083000,
 	LQ_SUBGROUP_PROPERTIES = 1000094000,
-	LQ_BFLOAT16 = 1000141000,
 	LQ_MAINTENANCE3_PROPERTIES = 1000168000,
 	LQ_DRIVER_PROPERTIES = 1000196000,
 	LQ_MEMORY_BUDGET = 1000237000,
 	LQ_BUFFER_ADDRESS_INFO = 1000244001,
-	LQ_BUFFER_DEVICE_ADDRESS = 1000257000,
-	LQ_COOPERATIVE_MATRIX = 1000506000,
-	LQ_COOPERATIVE_MATRIX2 = 1000593000,
+	LQ_MATRIX_PROPERTIES = 1000506001,
 };
 
 enum { LQ_SHADER_STAGE = 0x20 }; // VK_SHADER_STAGE_COMPUTE_BIT
@@ -59,6 +54,22 @@ typedef struct {
 	void *next;
 	uint32_t value[8];
 } feature;
+
+// features are the structures by their numbers, the extension that each is of
+// (NULL: the core of Vulkan 1.2), and which of its values are of use, as bits.
+static const struct {
+	uint32_t type;
+	const char *extension;
+	uint32_t used;
+} features[LQ_FEATURES] = {
+	[LQ_ADDRESS] = {1000257000, NULL, 1},
+	[LQ_FLOAT16] = {1000082000, NULL, 1},
+	[LQ_STORAGE16] = {1000083000, NULL, 1},
+	[LQ_MEMORY_MODEL] = {1000211000, NULL, 1}, // cooperative matrices are defined in its terms
+	[LQ_MATRIX] = {1000506000, "VK_KHR_cooperative_matrix", 1},
+	[LQ_MATRIX2] = {1000593000, "VK_NV_cooperative_matrix2", 0x7f},
+	[LQ_BFLOAT16] = {1000141000, "VK_KHR_shader_bfloat16", 1 | 4}, // the type, and matrices of it
+};
 
 typedef struct {
 	uint32_t type;
@@ -122,6 +133,28 @@ static int listed(const extension *list, uint32_t count, const char *name) {
 	return 0;
 }
 
+// query_shapes finds the shapes of 16-bit matrices with float32 sums: 16x16x16
+// where there is a choice.
+static void query_shapes(lq_get_proc get, void *instance, void *physical, lq_abilities *out) {
+	enum { half = 0, single = 1, brain = 1000141000, subgroup = 3 };
+	typedef struct { uint32_t type; void *next; uint32_t m, n, k, a, b, c, result, saturating, scope; } shape;
+	typedef int(LQ_CALL * fn)(void *, uint32_t *, shape *);
+	fn query = (fn)get(instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
+	uint32_t count = 0;
+	if (!query || query(physical, &count, NULL) != 0) return;
+	shape *list = calloc(count, sizeof *list);
+	for (uint32_t i = 0; list && i < count; i++) list[i].type = LQ_MATRIX_PROPERTIES;
+	if (!list || query(physical, &count, list) < 0) count = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		shape s = list[i];
+		if (s.a != s.b || s.c != single || s.result != single || s.scope != subgroup || s.saturating) continue;
+		lq_shape *to = s.a == half ? &out->matrix_f16 : s.a == brain ? &out->matrix_bf16 : NULL;
+		int square = s.m == 16 && s.n == 16 && s.k == 16;
+		if (to && (to->m == 0 || square)) *to = (lq_shape){s.m, s.n, s.k};
+	}
+	free(list);
+}
+
 int lq_query(void *gipa, void *instance, void *physical, lq_abilities *out) {
 	typedef void(LQ_CALL * fn)(void *, void *);
 	lq_get_proc get = (lq_get_proc)gipa;
@@ -133,23 +166,19 @@ int lq_query(void *gipa, void *instance, void *physical, lq_abilities *out) {
 	query_properties(get, instance, physical, out);
 	if (listed(have, count, "VK_EXT_memory_budget")) query_budget(get, instance, physical, out);
 
-	feature address = {LQ_BUFFER_DEVICE_ADDRESS}, half = {LQ_FLOAT16_INT8}, storage = {LQ_STORAGE16};
-	feature matrix = {LQ_COOPERATIVE_MATRIX}, matrix2 = {LQ_COOPERATIVE_MATRIX2}, brain = {LQ_BFLOAT16};
+	feature chained[LQ_FEATURES];
+	memset(chained, 0, sizeof chained);
 	query2 q = {LQ_FEATURES2};
-	chain(&q.next, &address);
-	chain(&q.next, &half);
-	chain(&q.next, &storage);
-	if (listed(have, count, "VK_KHR_cooperative_matrix")) chain(&q.next, &matrix);
-	if (listed(have, count, "VK_NV_cooperative_matrix2")) chain(&q.next, &matrix2);
-	if (listed(have, count, "VK_KHR_shader_bfloat16")) chain(&q.next, &brain);
+	for (int i = 0; i < LQ_FEATURES; i++) {
+		chained[i].type = features[i].type;
+		if (!features[i].extension || listed(have, count, features[i].extension)) chain(&q.next, &chained[i]);
+	}
 	free(have);
 	features2(physical, &q);
-	out->buffer_device_address = address.value[0];
-	out->float16 = half.value[0];
-	out->storage16 = storage.value[0];
-	out->cooperative_matrix = matrix.value[0];
-	out->cooperative_matrix2 = matrix2.value[0];
-	out->bfloat16 = brain.value[0];
+	for (int i = 0; i < LQ_FEATURES; i++)
+		for (int j = 0; j < 8; j++)
+			if (features[i].used >> j & 1) out->features[i][j] = chained[i].value[j];
+	if (out->features[LQ_MATRIX][0]) query_shapes(get, instance, physical, out);
 	return 0;
 }
 
@@ -169,31 +198,26 @@ int lq_compute_family(void *gipa, void *instance, void *physical) {
 	return found;
 }
 
-void *lq_feature_chain(const lq_abilities *have) {
-	feature *address = calloc(1, sizeof *address);
-	if (!address) return NULL;
-	address->type = LQ_BUFFER_DEVICE_ADDRESS;
-	address->value[0] = have->buffer_device_address;
-	return address;
-}
-
-void lq_free_chain(void *chain) {
-	while (chain) {
-		void *next = ((feature *)chain)->next;
-		free(chain);
-		chain = next;
-	}
-}
-
-int lq_create_device(void *gipa, void *instance, void *physical, uint32_t family, void *features, void **out) {
+int lq_create_device(void *gipa, void *instance, void *physical, uint32_t family, const lq_abilities *have, void **out) {
 	typedef int(LQ_CALL * fn)(void *, const void *, const void *, void **);
 	fn create = (fn)((lq_get_proc)gipa)(instance, "vkCreateDevice");
+	feature asked[LQ_FEATURES];
+	const char *names[LQ_FEATURES];
+	void *next = NULL;
+	uint32_t extensions = 0;
+	for (int i = 0; i < LQ_FEATURES; i++) {
+		asked[i].type = features[i].type;
+		memcpy(asked[i].value, have->features[i], sizeof asked[i].value);
+		if (!have->features[i][0]) continue;
+		chain(&next, &asked[i]);
+		if (features[i].extension) names[extensions++] = features[i].extension;
+	}
 	float priority = 1;
 	struct { uint32_t type; const void *next; uint32_t flags, family, count; const float *priorities; } queue = {2, NULL, 0, family, 1, &priority};
 	struct {
 		uint32_t type; const void *next; uint32_t flags, queues; const void *queue;
-		uint32_t layers; const void *layer; uint32_t extensions; const void *extension; const void *features;
-	} info = {3, features, 0, 1, &queue, 0, NULL, 0, NULL, NULL};
+		uint32_t layers; const void *layer; uint32_t extensions; const char *const *extension; const void *features;
+	} info = {3, next, 0, 1, &queue, 0, NULL, extensions, names, NULL};
 	return create(physical, &info, NULL, out);
 }
 

@@ -7,14 +7,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// The optional feature structures that are looked at and asked for; features
+// of native.c describes them in this order.
+enum { LQ_ADDRESS, LQ_FLOAT16, LQ_STORAGE16, LQ_MEMORY_MODEL, LQ_MATRIX, LQ_MATRIX2, LQ_BFLOAT16, LQ_FEATURES };
+
+// A shape of a subgroup's cooperative matrices: A is [m, k], B [k, n].
+typedef struct {
+	uint32_t m, n, k;
+} lq_shape;
+
 // A physical device's abilities, gathered from several property and feature structures.
 typedef struct {
-	uint32_t buffer_device_address;
-	uint32_t float16;
-	uint32_t storage16;
-	uint32_t cooperative_matrix;
-	uint32_t cooperative_matrix2;
-	uint32_t bfloat16;
+	uint32_t features[LQ_FEATURES][8]; // what of each structure is there and of use
+	lq_shape matrix_f16, matrix_bf16;  // with float32 sums; all 0 where there is none
 	uint32_t subgroup_size;
 	uint32_t subgroup_operations;
 	uint64_t max_allocation;
@@ -39,13 +44,9 @@ int lq_query(void *get_instance_proc_addr, void *instance, void *physical, lq_ab
 // graphics is preferred: on desktop GPUs it runs beside the desktop's own work.
 int lq_compute_family(void *get_instance_proc_addr, void *instance, void *physical);
 
-// lq_feature_chain allocates the pNext chain that requests the features of
-// a device; freed with lq_free_chain.
-void *lq_feature_chain(const lq_abilities *have);
-void lq_free_chain(void *chain);
-
-// Each returns a VkResult.
-int lq_create_device(void *get_instance_proc_addr, void *instance, void *physical, uint32_t queue_family, void *features, void **out);
+// Each returns a VkResult. A device is created with all features it has of
+// those above, and their extensions.
+int lq_create_device(void *get_instance_proc_addr, void *instance, void *physical, uint32_t queue_family, const lq_abilities *have, void **out);
 int lq_create_layout(void *get_instance_proc_addr, void *instance, void *device, uint32_t push_bytes, uint64_t *out);
 
 enum { LQ_MAX_CONSTANTS = 16 };
