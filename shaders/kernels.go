@@ -8,7 +8,8 @@ import "strings"
 // Tile and workgroup sizes are specialization constants and so are not part of
 // it; see Tunings.
 type Kernel struct {
-	Op      string   // names <op>.comp, ref/<op>.go, engine/op_<op>.go and shaders_test/<op>_test.go
+	Op      string   // names ref/<op>.go and, with the family, <op>_<family>.comp, engine/op_<op>_<family>.go and shaders_test/<op>_<family>_test.go
+	Family  string   // another way to compute the op, for devices or sizes that it suits; "" for the one that runs everywhere
 	Variant string   // tells the modules of one op apart; "" where there is only one
 	Defines []string // passed to the compiler with -D
 	Needs   Needs    // what a device must offer beyond the baseline
@@ -27,13 +28,21 @@ type Needs struct {
 // Name is the module's name: its file is spv/<name>.spv.
 func (k Kernel) Name() string {
 	if k.Variant == "" {
+		return k.Stem()
+	}
+	return k.Stem() + "-" + k.Variant
+}
+
+// Stem is what the files of the kernel are called, its oracle's apart.
+func (k Kernel) Stem() string {
+	if k.Family == "" {
 		return k.Op
 	}
-	return k.Op + "-" + k.Variant
+	return k.Op + "_" + k.Family
 }
 
 // Source is the name of the kernel's GLSL file.
-func (k Kernel) Source() string { return k.Op + ".comp" }
+func (k Kernel) Source() string { return k.Stem() + ".comp" }
 
 // Storage types of base weights and of activations, in the kernels' own words.
 var storages = []string{"f32", "f16", "bf16"}

@@ -46,8 +46,8 @@ func opFiles(k shaders.Kernel) []string {
 	return []string{
 		"shaders/" + k.Source(),
 		"shaders/ref/" + k.Op + ".go",
-		"shaders_test/" + k.Op + "_test.go",
-		"engine/op_" + k.Op + ".go",
+		"shaders_test/" + k.Stem() + "_test.go",
+		"engine/op_" + k.Stem() + ".go",
 	}
 }
 
