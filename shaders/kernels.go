@@ -8,11 +8,12 @@ import "strings"
 // Tile and workgroup sizes are specialization constants and so are not part of
 // it; see Tunings.
 type Kernel struct {
-	Op      string   // names ref/<op>.go and, with the family, <op>_<family>.comp, engine/op_<op>_<family>.go and shaders_test/<op>_<family>_test.go
-	Family  string   // another way to compute the op, for devices or sizes that it suits; "" for the one that runs everywhere
-	Variant string   // tells the modules of one op apart; "" where there is only one
-	Defines []string // passed to the compiler with -D
-	Needs   Needs    // what a device must offer beyond the baseline
+	Op       string   // names ref/<op>.go and, with the family, <op>_<family>.comp, engine/op_<op>_<family>.go and shaders_test/<op>_<family>_test.go
+	Family   string   // another way to compute the op, for devices or sizes that it suits; "" for the one that runs everywhere
+	Variant  string   // tells the modules of one op apart; "" where there is only one
+	Defines  []string // passed to the compiler with -D
+	Needs    Needs    // what a device must offer beyond the baseline
+	BFloat16 bool     // compiled for float16, which then becomes bfloat16; see shaders/gen
 }
 
 // Needs lists the abilities beyond the Vulkan 1.2 baseline with buffer device

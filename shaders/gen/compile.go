@@ -106,6 +106,9 @@ func (c compiler) compile(k shaders.Kernel, work string) ([]byte, error) {
 		return nil, fmt.Errorf("compile kernel %s: %w\n%s", k.Name(), err, out)
 	}
 	code, err := os.ReadFile(file)
+	if err == nil && k.BFloat16 {
+		code, err = toBFloat16(code)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("compile kernel %s: %w", k.Name(), err)
 	}
