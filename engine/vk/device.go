@@ -29,8 +29,8 @@ type Device struct {
 	cache    vulkan.PipelineCache
 	caching  cacheFile
 	pool     vulkan.CommandPool
-	commands vulkan.CommandBuffer
-	fence    vulkan.Fence
+	commands map[*Commands]bool
+	own      *Commands // of Recorder.Run
 	queries  vulkan.QueryPool
 	memory   *memory
 	pipes    map[*Pipeline]bool
@@ -43,7 +43,7 @@ func (in *Instance) OpenDevice(info Info) (*Device, error) {
 	if err := info.Baseline(); err != nil {
 		return nil, err
 	}
-	d := &Device{Info: info, instance: in, pipes: map[*Pipeline]bool{}}
+	d := &Device{Info: info, instance: in, pipes: map[*Pipeline]bool{}, commands: map[*Commands]bool{}}
 	if err := d.open(); err != nil {
 		d.destroy()
 		return nil, fmt.Errorf("open device %s: %w", info.Name, err)
@@ -119,33 +119,8 @@ func (d *Device) createCommands(family uint32) error {
 		return err
 	}
 	d.undo = append(d.undo, func() { vulkan.DestroyCommandPool(d.handle, d.pool, nil) })
-	buffers := make([]vulkan.CommandBuffer, 1)
-	code := vulkan.AllocateCommandBuffers(d.handle, &vulkan.CommandBufferAllocateInfo{
-		SType: vulkan.StructureTypeCommandBufferAllocateInfo, CommandPool: d.pool,
-		Level: vulkan.CommandBufferLevelPrimary, CommandBufferCount: 1,
-	}, buffers)
-	if err := check("vkAllocateCommandBuffers", code); err != nil {
-		return err
-	}
-	d.commands = buffers[0]
-	return nil
-}
-
-// ensureFence makes the fence at the first submission: a driver without its
-// hardware can compile every kernel, but has no fences.
-func (d *Device) ensureFence() error {
-	if d.fence != vulkan.NullFence {
-		return nil
-	}
-	var err error
-	d.fence, err = created("vkCreateFence", func(h *vulkan.Fence) vulkan.Result {
-		return vulkan.CreateFence(d.handle, &vulkan.FenceCreateInfo{SType: vulkan.StructureTypeFenceCreateInfo}, nil, h)
-	})
-	if err != nil {
-		return err
-	}
-	d.undo = append(d.undo, func() { vulkan.DestroyFence(d.handle, d.fence, nil) })
-	return nil
+	d.own, err = d.NewCommands()
+	return err
 }
 
 // maxQueries bounds the timestamps of one profiled step.
@@ -166,12 +141,12 @@ func (d *Device) createQueries() error {
 	return nil
 }
 
-// Close waits for the device, writes the pipeline cache and destroys
+// Close waits for what was submitted, writes the pipeline cache and destroys
 // everything. It returns an error where buffers are still allocated (they are
 // freed all the same) or the cache could not be written.
 func (d *Device) Close() error {
-	if d.fence != vulkan.NullFence { // something was submitted
-		vulkan.DeviceWaitIdle(d.handle)
+	for c := range d.commands {
+		c.Free()
 	}
 	var leaked error
 	if n := d.memory.live(); n > 0 {

@@ -77,8 +77,9 @@ enum { LQ_BIND = 1, LQ_PUSH, LQ_DISPATCH, LQ_BARRIER, LQ_COPY, LQ_FILL, LQ_STAMP
 int lq_record(const lq_calls *calls, void *command_buffer, uint64_t layout, uint64_t query_pool, uint32_t queries,
               const uint64_t *words, size_t count);
 
-// lq_submit submits a recorded command buffer and waits for its fence.
-// Returns a VkResult.
+// lq_submit submits a recorded command buffer, which signals the fence when it
+// has ended; lq_wait waits for that. Each returns a VkResult.
 int lq_submit(const lq_calls *calls, void *device, void *queue, void *command_buffer, uint64_t fence);
+int lq_wait(const lq_calls *calls, void *device, uint64_t fence);
 
 #endif

@@ -6,7 +6,6 @@ package vk
 import "C"
 
 import (
-	"fmt"
 	"time"
 	"unsafe"
 
@@ -20,38 +19,41 @@ type Timing struct {
 	Work Work
 }
 
-// Run records the step with one call, submits it, and waits for it.
+// Run records the step, submits it, and waits for it.
 func (r *Recorder) Run() error {
+	if r.err == nil && len(r.words) == 0 {
+		return nil
+	}
+	own := r.device.own
+	if err := r.Record(own); err != nil {
+		return err
+	}
+	if err := own.Submit(); err != nil {
+		return err
+	}
+	return own.Wait()
+}
+
+// Record makes the step the content of a command buffer, with one call, once
+// the buffer's last submission has ended.
+func (r *Recorder) Record(to *Commands) error {
 	if r.err != nil {
 		return r.err
-	}
-	if len(r.words) == 0 {
-		return nil
 	}
 	if checking() {
 		if err := r.verify(); err != nil {
 			return err
 		}
 	}
-	d := r.device
-	if err := firstError(r.record(), d.ensureFence()); err != nil {
+	if err := to.Wait(); err != nil {
 		return err
 	}
-	code := C.lq_submit(&d.calls, unsafe.Pointer(d.handle), unsafe.Pointer(d.queue), unsafe.Pointer(d.commands), C.uint64_t(handle64(d.fence)))
-	if err := check("submit a step", vulkan.Result(code)); err != nil {
-		return fmt.Errorf("device %s: %w", d.Info.Name, err)
-	}
-	return nil
-}
-
-func (r *Recorder) record() error {
-	d := r.device
-	queries := C.uint32_t(0)
+	d, queries := r.device, C.uint32_t(0)
 	if len(r.names) > 0 {
 		queries = C.uint32_t(len(r.names) + 1)
 	}
-	code := C.lq_record(&d.calls, unsafe.Pointer(d.commands), C.uint64_t(handle64(d.layout)), C.uint64_t(handle64(d.queries)),
-		queries, (*C.uint64_t)(unsafe.Pointer(&r.words[0])), C.size_t(len(r.words)))
+	code := C.lq_record(&d.calls, unsafe.Pointer(to.handle), C.uint64_t(handle64(d.layout)), C.uint64_t(handle64(d.queries)),
+		queries, (*C.uint64_t)(unsafe.Pointer(unsafe.SliceData(r.words))), C.size_t(len(r.words)))
 	return check("record a step", vulkan.Result(code))
 }
 
