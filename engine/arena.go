@@ -17,11 +17,7 @@ type arena struct {
 	logits vk.Buffer // [logitRows, vocab] float32
 	counts vk.Buffer // decode attention's counters, always zero between steps
 
-	// Grown when a step needs more.
-	scratch vk.Buffer // decode attention's parts
-	ids     vk.Buffer // sampled tokens, mapped
-	logs    vk.Buffer // their log-probabilities, mapped
-	kept    vk.Buffer // raw logits that were asked for, mapped
+	scratch vk.Buffer // decode attention's parts; grown when a step needs more
 }
 
 // arenaSizes lists the fixed buffers with their bytes, which the memory plan sums.
@@ -52,11 +48,12 @@ func (e *Engine) allocSized(what string, list []sized) error {
 }
 
 func (a *arena) all() []vk.Buffer {
-	return append(a.shared.all(), a.x, a.hl, a.logits, a.counts, a.scratch, a.ids, a.logs, a.kept)
+	return append(a.shared.all(), a.x, a.hl, a.logits, a.counts, a.scratch)
 }
 
 // grow makes a buffer at least size bytes large; its contents are lost. Where
-// there is no room it stays as it is: what it served before still runs.
+// there is no room it stays as it is: what it served before still runs. What was
+// recorded with its address is forgotten, once it has run.
 func (e *Engine) grow(buf *vk.Buffer, kind vk.Kind, size int) error {
 	if buf.Size >= uint64(size) {
 		return nil
@@ -65,7 +62,9 @@ func (e *Engine) grow(buf *vk.Buffer, kind vk.Kind, size int) error {
 	if err != nil {
 		return err
 	}
+	e.recordings.forget()
+	err = e.frames.settle()
 	e.device.Free(*buf)
 	*buf = fresh
-	return nil
+	return err
 }

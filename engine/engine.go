@@ -26,7 +26,7 @@ type Config struct {
 	Recompute   Recompute
 	Reserve     int64   // bytes of device memory to leave free for adapters to come, and their training
 	Profile     bool    // stamp every kernel call
-	Submission  float64 // most arithmetic of one submission, about; 0: what a slow GPU does in a fraction of a second
+	Submission  float64 // most arithmetic of one submission, about; 0: what a slow GPU, of those with matrix units or without, does in a fraction of a second
 
 	// Progress is told how many of the checkpoint's bytes are loaded; may be nil.
 	Progress func(done, total int64)
@@ -54,6 +54,9 @@ func (c *Config) setDefaults(device *Device, model weights.Config) {
 	}
 	if c.Submission == 0 {
 		c.Submission = 2e11
+		if device.Info.MatrixF16 != (vk.Shape{}) && device.Info.Type != vk.CPU {
+			c.Submission = 4e12
+		}
 	}
 	if c.Slots == 0 {
 		c.Slots = 32
@@ -73,13 +76,16 @@ type Engine struct {
 	residents        []*resident
 	arena            arena
 	tape             tape
-	tables           tables
 	caches           []Cache
 	cacheBuffers     []vk.Buffer
+	frames           frames
+	frame            *frame // of the step that is being prepared
+	gathered         rowTables
 	recorder         *vk.Recorder
+	recordings       recordings
 	profile          *Profile
 	stats            StepStats
-	since            time.Time // the last submission ended, or the step began
+	ended            time.Time // the step that was waited for last
 }
 
 // New loads a checkpoint onto a device. What does not fit is refused before
@@ -122,7 +128,9 @@ func prepare(device *Device, checkpoint *weights.Checkpoint, config Config) (*En
 	e := &Engine{
 		device: device, config: config, checkpointConfig: c, precision: precision, kernels: kernels,
 		residents: make([]*resident, config.Slots), recorder: device.NewRecorder(config.Profile),
+		recordings: recordings{device: device.Device},
 	}
+	e.frame = e.frames.next()
 	if config.Profile {
 		e.profile = newProfile()
 	}
@@ -172,6 +180,7 @@ func checkModel(c weights.Config) error {
 // Close frees everything on the device.
 func (e *Engine) Close() error {
 	d := e.device.Device
+	e.recordings.free() // once they have run
 	for _, r := range e.residents {
 		if r != nil {
 			r.free(d)
@@ -186,7 +195,9 @@ func (e *Engine) Close() error {
 	for _, b := range slices.Concat(e.arena.all(), e.tape.all(), e.cacheBuffers) {
 		d.Free(b)
 	}
-	e.tables.free(d)
+	for i := range e.frames.ring {
+		e.frames.ring[i].free(d)
+	}
 	return nil
 }
 

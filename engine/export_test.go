@@ -12,3 +12,17 @@ func (e *Engine) Gradients(slot int) ([]AdapterModule, error) {
 
 // KeptLayers is the number of layers whose activations are kept.
 func (e *Engine) KeptLayers() int { return len(e.tape.kept) }
+
+// Recordings is the number of recordings that serve further steps.
+func (e *Engine) Recordings() int {
+	n := 0
+	for _, r := range e.recordings.list {
+		if r.shape != (shape{}) {
+			n++
+		}
+	}
+	return n
+}
+
+// Forget makes the next steps be recorded.
+func (e *Engine) Forget() { e.recordings.forget() }

@@ -125,12 +125,11 @@ func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention) error {
 	if p.decode.count == 0 {
 		return nil
 	}
-	splits := e.kernels.DecodeSplits(p.decode.count, a.Key, p.decode.longest)
-	if err := e.grow(&e.arena.scratch, vk.Local, DecodeScratch(a.Heads, p.decode.count, splits)); err != nil {
+	if err := e.grow(&e.arena.scratch, vk.Local, DecodeScratch(a.Heads, p.decode.count, p.splits)); err != nil {
 		return err
 	}
 	return e.kernels.AttentionDecode(rec, AttentionDecode{
-		Attention: a, Tiles: e.at(p.decode.list), Count: p.decode.count, Longest: p.decode.longest, Splits: splits,
+		Attention: a, Tiles: e.at(p.decode.list), Count: p.decode.count, Longest: p.longest, Splits: p.splits,
 		Scratch: e.arena.scratch.All(), Counts: e.arena.counts.All(),
 	})
 }

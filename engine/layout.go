@@ -5,6 +5,17 @@ import "loquetier/engine/batch"
 // layout is a step as the kernels see it: rows in the order of the spans, and
 // lists of what to do with them.
 type layout struct {
+	shape
+	longest int // keys of the longest decode run; for the profile
+	wants   []want
+	keeps   int       // wants that ask for their logits
+	train   *training // nil without training rows
+}
+
+// shape is what the commands of a step depend on that neither trains nor keeps
+// logits: steps of equal shapes differ only in what is in their tables. Tables that
+// grow from token to token are padded, so that a shape lasts.
+type shape struct {
 	rows     int
 	adapters bool // some row has one
 	maxRank  int  // largest padded rank among the step's adapters
@@ -16,20 +27,17 @@ type layout struct {
 	tileCount, tileRows             int
 	blockTables                     entry
 	prefill, decode                 runs
-	wants                           []want
+	splits                          int   // workgroups for each decode run's keys
 	lists, params, edits            entry // of the wants
 	stride                          int   // of the wants' results
-	keeps                           int   // wants that ask for their logits
-
-	train *training // nil without training rows
 }
 
 // runs are the queries of one attention kernel.
 type runs struct {
 	list    entry
 	count   int
-	longest int // queries of a prefill run; keys of a decode run
-	span    int // keys of the last query
+	longest int // queries of a prefill run
+	span    int // keys of a prefill run's last query
 }
 
 // want is a row whose logits are wanted: where its answer belongs.
@@ -38,39 +46,53 @@ type want struct {
 	*batch.Want
 }
 
-// rowTables gathers the tables by row while walking the spans.
+// rowTables gathers the tables by row while walking the spans, and those of the
+// wants. Its storage is used again.
 type rowTables struct {
 	tokens, positions, cells, slots, blocks []int32
 	prefill, decode                         []int32
+	lists                                   []int32
+	params                                  []SampleRow
+	edits                                   []SampleEdit
 }
 
-// arrange fills the step's input tables.
-func (e *Engine) arrange(step *batch.Step) layout {
-	e.tables.reset()
-	var l layout
-	var t rowTables
-	for i := range step.Spans {
-		s := &step.Spans[i]
-		l.addRuns(&t, s)
-		e.addRows(&l, &t, s)
+func (t *rowTables) reset() {
+	*t = rowTables{
+		tokens: t.tokens[:0], positions: t.positions[:0], cells: t.cells[:0], slots: t.slots[:0], blocks: t.blocks[:0],
+		prefill: t.prefill[:0], decode: t.decode[:0], lists: t.lists[:0], params: t.params[:0], edits: t.edits[:0],
+	}
+}
+
+// arrange fills the input tables of a frame's step.
+func (e *Engine) arrange(f *frame) {
+	f.layout = layout{wants: f.layout.wants[:0]}
+	f.tables.reset()
+	e.gathered.reset()
+	l, t, to := &f.layout, &e.gathered, &f.tables
+	for i := range f.step.Spans {
+		s := &f.step.Spans[i]
+		l.addRuns(t, s)
+		e.addRows(l, t, s)
 		l.addWants(i, s)
 		if s.Kind == batch.Train {
 			l.addSequence(s)
 		}
 		l.rows += len(s.Tokens)
 	}
-	l.tokens, l.positions, l.cells = add(&e.tables, t.tokens), add(&e.tables, t.positions), add(&e.tables, t.cells)
-	l.blockTables, l.prefill.list, l.decode.list = add(&e.tables, t.blocks), add(&e.tables, t.prefill), add(&e.tables, t.decode)
+	l.tokens, l.positions, l.cells = add(to, t.tokens), add(to, t.positions), add(to, t.cells)
+	l.blockTables, l.prefill.list, l.decode.list = addPadded(to, t.blocks), add(to, t.prefill), add(to, t.decode)
+	if l.decode.count > 0 {
+		l.splits = e.kernels.DecodeSplits(l.decode.count, e.checkpointConfig.KVHeads, l.longest)
+	}
 	if l.adapters {
-		l.slots = add(&e.tables, t.slots)
+		l.slots = add(to, t.slots)
 		l.run = alignedRun(t.slots)
 		l.tileRows = tileRows(t.slots, int(e.kernels.Tuning.ShrinkRows))
 		tiles := cutTiles(t.slots, l.tileRows, l.trainRows())
-		l.tiles, l.tileCount = add(&e.tables, tiles), len(tiles)/3
+		l.tiles, l.tileCount = add(to, tiles), len(tiles)/3
 	}
-	e.arrangeWants(&l)
-	e.arrangeTraining(&l, t.slots)
-	return l
+	e.arrangeWants(l)
+	e.arrangeTraining(l, t.slots)
 }
 
 // shrinkTiles are the tiles of the rows' adapters.
@@ -113,7 +135,7 @@ func (l *layout) addRuns(t *rowTables, s *batch.Span) {
 	if len(s.Tokens) == 1 {
 		t.decode = append(t.decode, int32(l.rows), int32(s.Position), table)
 		l.decode.count++
-		l.decode.longest = max(l.decode.longest, keys)
+		l.longest = max(l.longest, keys)
 		return
 	}
 	t.prefill = append(t.prefill, int32(l.rows), int32(len(s.Tokens)), int32(s.Position), table)
@@ -167,21 +189,19 @@ func cutTiles(slots []int32, size, border int) []int32 {
 }
 
 func (e *Engine) arrangeWants(l *layout) {
-	var rows []int32
-	var params []SampleRow
-	var edits []SampleEdit
+	t, to := &e.gathered, &e.frame.tables
 	for i, w := range l.wants {
-		rows = append(rows, int32(w.row))
-		params = append(params, sampleRow(w.Want, i%logitRows, len(edits)))
+		t.lists = append(t.lists, int32(w.row))
+		t.params = append(t.params, sampleRow(w.Want, i%logitRows, len(t.edits)))
 		if w.Target < 0 {
-			edits = append(edits, sampleEdits(w.Sampling.Edits)...)
+			t.edits = appendEdits(t.edits, w.Sampling.Edits)
 		}
 		l.stride = max(l.stride, 1+w.TopN)
 		if w.Logits {
 			l.keeps++
 		}
 	}
-	l.lists, l.params, l.edits = add(&e.tables, rows), add(&e.tables, params), add(&e.tables, edits)
+	l.lists, l.params, l.edits = add(to, t.lists), add(to, t.params), addPadded(to, t.edits)
 }
 
 func sampleRow(w *batch.Want, logitsRow, editsAt int) SampleRow {
@@ -197,14 +217,13 @@ func sampleRow(w *batch.Want, logitsRow, editsAt int) SampleRow {
 	return r
 }
 
-func sampleEdits(edits []batch.Edit) []SampleEdit {
-	out := make([]SampleEdit, len(edits))
-	for i, e := range edits {
+func appendEdits(to []SampleEdit, edits []batch.Edit) []SampleEdit {
+	for _, e := range edits {
 		seen := uint32(e.Count)
 		if e.InPrompt {
 			seen |= seenInPrompt
 		}
-		out[i] = SampleEdit{Token: uint32(e.Token), Seen: seen, Bias: e.Bias}
+		to = append(to, SampleEdit{Token: uint32(e.Token), Seen: seen, Bias: e.Bias})
 	}
-	return out
+	return to
 }

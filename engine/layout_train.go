@@ -23,7 +23,7 @@ type training struct {
 // training is the step's training part, made when the first row needs it.
 func (l *layout) training() *training {
 	if l.train == nil {
-		l.train = &training{layout: &layout{adapters: true}}
+		l.train = &training{layout: &layout{shape: shape{adapters: true}}}
 		l.train.layout.train = l.train
 	}
 	return l.train
@@ -62,12 +62,12 @@ func (e *Engine) arrangeTraining(l *layout, slots []int32) {
 	own.tokens, own.positions, own.cells, own.slots = l.tokens, l.positions, l.cells, l.slots
 	own.blockTables, own.prefill.list, own.tiles = l.blockTables, l.prefill.list, l.tiles
 	own.tileCount = len(cutTiles(slots[:own.rows], own.tileRows, own.rows)) / 3
-	t.segments = add(&e.tables, t.runs)
+	t.segments = add(&e.frame.tables, t.runs)
 	var rows, tokens []int32
 	for _, w := range t.targets {
 		rows, tokens = append(rows, int32(w.row)), append(tokens, w.Target)
 	}
-	t.targetRows, t.targetTokens = add(&e.tables, rows), add(&e.tables, tokens)
+	t.targetRows, t.targetTokens = add(&e.frame.tables, rows), add(&e.frame.tables, tokens)
 	e.findGradients(t)
 }
 

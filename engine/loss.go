@@ -14,7 +14,7 @@ import (
 // never holds logits of more rows; rows without targets cost nothing.
 func (e *Engine) loss(rec *vk.Recorder, l *training) error {
 	n := len(l.targets)
-	if err := e.grow(&e.tape.losses, vk.Download, 4*n); err != nil {
+	if err := e.grow(&e.frame.losses, vk.Download, 4*n); err != nil {
 		return fmt.Errorf("losses: %w", err)
 	}
 	rec.Fill(e.tape.dx, 0)
@@ -39,7 +39,7 @@ func (e *Engine) lossPiece(rec *vk.Recorder, l *training, from, n int) error {
 		e.kernels.Norm(rec, Norm{X: x, G: g, Y: hl, List: piece(l.targetRows), Eps: eps, Rows: n, Width: c.HiddenSize}),
 		e.kernels.Linear(rec, Linear{Product: e.model.head, X: hl, Y: logits, Rows: n}),
 		e.kernels.CrossEntropy(rec, CrossEntropy{
-			Logits: logits, Targets: piece(l.targetTokens), Logs: t.losses.Span(uint64(4*from), uint64(4*n)), Rows: n, Vocab: c.VocabSize,
+			Logits: logits, Targets: piece(l.targetTokens), Logs: e.frame.losses.Span(uint64(4*from), uint64(4*n)), Rows: n, Vocab: c.VocabSize,
 		}),
 		e.kernels.LinearGrad(rec, LinearGrad{Product: e.model.head, DY: logits, DX: dhl, Rows: n}),
 		e.kernels.NormGrad(rec, NormGrad{
@@ -50,9 +50,9 @@ func (e *Engine) lossPiece(rec *vk.Recorder, l *training, from, n int) error {
 }
 
 // readLosses hands the targets' log-probabilities to their wants.
-func (e *Engine) readLosses(l *training, r *batch.Result) {
-	for i, w := range l.targets {
-		log := math.Float32frombits(binary.LittleEndian.Uint32(e.tape.losses.Host[4*i:]))
+func (f *frame) readLosses(r *batch.Result) {
+	for i, w := range f.layout.train.targets {
+		log := math.Float32frombits(binary.LittleEndian.Uint32(f.losses.Host[4*i:]))
 		r.Picks[w.span][w.index] = batch.Pick{Token: w.Target, LogProb: log}
 	}
 }

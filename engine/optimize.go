@@ -26,7 +26,7 @@ func (e *Engine) optimize(rec *vk.Recorder, rows entry, updates []batch.Update) 
 	return firstError(
 		e.kernels.GradNorm(rec, GradNorm{Rows: e.at(rows), Updates: len(updates), Reads: gradients, Writes: []vk.Range{partials}}),
 		e.kernels.Optimizer(rec, OptimizerStep{
-			Rows: e.at(rows), Norms: e.tape.norms.Span(0, uint64(4*len(updates))), Updates: len(updates), Longest: longest,
+			Rows: e.at(rows), Norms: e.frame.norms.Span(0, uint64(4*len(updates))), Updates: len(updates), Longest: longest,
 			Reads: append(gradients, partials), Writes: written,
 		}),
 	)
@@ -40,7 +40,7 @@ func (e *Engine) arrangeUpdates(updates []batch.Update) (entry, error) {
 		return entry{}, nil
 	}
 	if err := firstError(
-		e.grow(&e.tape.norms, vk.Download, 4*n), e.grow(&e.tape.partials, vk.Local, 4*GradParts*n)); err != nil {
+		e.grow(&e.frame.norms, vk.Download, 4*n), e.grow(&e.tape.partials, vk.Local, 4*GradParts*n)); err != nil {
 		return entry{}, fmt.Errorf("updates: %w", err)
 	}
 	rows := make([]OptimizerRow, n)
@@ -50,14 +50,14 @@ func (e *Engine) arrangeUpdates(updates []batch.Update) (entry, error) {
 		r.trainee.address(&rows[i], r)
 		rows[i].Partials = e.tape.partials.Address + uint64(4*GradParts*i)
 	}
-	return add(&e.tables, rows), nil
+	return add(&e.frame.tables, rows), nil
 }
 
 // readNorms are the norms of the step's updates.
-func (e *Engine) readNorms(updates []batch.Update) []float64 {
-	norms := make([]float64, len(updates))
+func (f *frame) readNorms() []float64 {
+	norms := make([]float64, len(f.step.Updates))
 	for i := range norms {
-		norms[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(e.tape.norms.Host[4*i:])))
+		norms[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(f.norms.Host[4*i:])))
 	}
 	return norms
 }

@@ -1,63 +1,173 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"loquetier/engine/batch"
 	"loquetier/engine/vk"
 )
 
-// StepStats describes the last step, for benchmarks.
+// StepStats describes a step, for benchmarks.
 type StepStats struct {
 	vk.Stats
-	Record time.Duration // host time to check, arrange and record
-	Device time.Duration // submission to completion
+	Record time.Duration // host time to check, arrange, record and submit
+	Device time.Duration // from its submission, or the end of the step before, to its own end
 }
 
-// Stats of the last step.
+// Stats of the step that was waited for last.
 func (e *Engine) Stats() StepStats { return e.stats }
 
-// Run executes a step: one upload, one submission, one wait. The step is
-// checked first; an error leaves the cache rows of the step undefined and
-// everything else as it was.
+// Run executes a step: Start, then Wait. No other step may be in flight.
+func (e *Engine) Run(step *batch.Step) (*batch.Result, error) {
+	if e.frames.flying > 0 {
+		return nil, errors.New("BUG: run a step while others are in flight")
+	}
+	if err := e.Start(step); err != nil {
+		return nil, err
+	}
+	return e.Wait()
+}
+
+// Start begins a step, which runs behind those begun before, and returns
+// without waiting for it: one upload, one submission. At most Depth steps may be
+// in flight. The step is checked first; an error leaves the cache rows of the step
+// undefined and everything else as it was. The step must not change until its Wait,
+// and adapters come and go only while none is in flight.
 //
 // A step with so much arithmetic that drivers might take it for a hang (they
 // give a submission two to ten seconds) is cut into several submissions.
-func (e *Engine) Run(step *batch.Step) (*batch.Result, error) {
+func (e *Engine) Start(step *batch.Step) error {
+	if e.frames.flying == Depth {
+		return errors.New("BUG: start a step while others fill the device's queue")
+	}
 	if err := e.check(step); err != nil {
+		return err
+	}
+	f := e.frames.next()
+	f.begin(step)
+	e.frame = f
+	if err := e.launch(f); err != nil {
+		return errors.Join(err, e.frames.settle())
+	}
+	f.stats.Record += time.Since(f.began)
+	e.frames.flying++
+	return nil
+}
+
+// Wait returns the result of the oldest step in flight once it has run.
+func (e *Engine) Wait() (*batch.Result, error) {
+	if e.frames.flying == 0 {
+		return nil, errors.New("BUG: wait for a step, but none is in flight")
+	}
+	f := e.frames.pop()
+	if err := f.last.Wait(); err != nil {
 		return nil, err
 	}
-	e.stats, e.since = StepStats{}, time.Now()
-	e.recorder.Reset()
-	l, err := e.record(e.recorder, step)
-	if err == nil {
-		err = e.submit(e.recorder)
+	from := f.submitted
+	if e.ended.After(from) {
+		from = e.ended
 	}
+	e.ended = time.Now()
+	f.stats.Device = e.ended.Sub(from)
+	e.stats = f.stats
+	return e.results(f), nil
+}
+
+// launch submits the step of a frame: what was recorded for a step of its
+// shape, where there is such a thing. In checking mode it is recorded all the same,
+// and must come out equal.
+func (e *Engine) launch(f *frame) error {
+	updates, err := e.prepare(f)
+	if err != nil {
+		return err
+	}
+	known := e.known(f)
+	if known != nil && !vk.Checking() {
+		return e.submit(f, known)
+	}
+	e.recorder.Reset()
+	if err := e.record(e.recorder, f, updates); err != nil {
+		return err
+	}
+	if known != nil {
+		if err := e.recorder.Matches(known.commands); err != nil {
+			return err
+		}
+		return e.submit(f, known)
+	}
+	fresh, err := e.newRecording()
+	if err != nil {
+		return err
+	}
+	if e.reusable(f) {
+		fresh.frame, fresh.shape = f, f.layout.shape
+	}
+	return e.submit(f, fresh)
+}
+
+// prepare arranges the step's input and writes it where the device can read it.
+func (e *Engine) prepare(f *frame) (updates entry, err error) {
+	e.arrange(f)
+	if updates, err = e.arrangeUpdates(f.step.Updates); err != nil {
+		return entry{}, err
+	}
+	return updates, e.stage(f)
+}
+
+// known is the recording of an earlier step of the same shape, nil where there
+// is none.
+func (e *Engine) known(f *frame) *recording {
+	if !e.reusable(f) {
+		return nil
+	}
+	return e.recordings.find(f, &f.layout.shape)
+}
+
+// reusable tells whether the step's commands depend on its shape alone, and are
+// one submission. Steps that train take so much longer than their recording that it
+// does not matter.
+func (e *Engine) reusable(f *frame) bool {
+	l := &f.layout
+	return l.rows > 0 && l.train == nil && l.keeps == 0 && len(f.step.Updates) == 0 && f.pieces == 0 && e.profile == nil
+}
+
+// newRecording makes a recording of what is recorded.
+func (e *Engine) newRecording() (*recording, error) {
+	r, err := e.recordings.take()
 	if err != nil {
 		return nil, err
 	}
-	return e.results(step, l), nil
+	r.stats = e.recorder.Stats()
+	return r, e.recorder.Record(r.commands)
 }
 
-// submit runs what is recorded and waits for it.
-func (e *Engine) submit(rec *vk.Recorder) error {
-	recorded := time.Now()
-	if err := rec.Run(); err != nil {
+// submit runs a recording.
+func (e *Engine) submit(f *frame, r *recording) error {
+	if f.pieces == 0 {
+		f.submitted = time.Now()
+	}
+	if err := r.commands.Submit(); err != nil {
 		return err
 	}
-	s := &e.stats
-	s.Record, s.Device = s.Record+recorded.Sub(e.since), s.Device+time.Since(recorded)
-	s.Dispatches += rec.Stats().Dispatches
-	s.Barriers += rec.Stats().Barriers
-	s.Copies += rec.Stats().Copies
-	if e.profile != nil {
-		if err := e.profile.add(rec); err != nil {
-			return err
-		}
+	f.last = r.commands
+	f.pieces++
+	f.count(r.stats)
+	if e.profile == nil {
+		return nil
 	}
-	rec.Reset()
-	e.since = time.Now()
-	return nil
+	return e.stamp(f)
+}
+
+// stamp waits for what was submitted and adds its kernels' times to the
+// profile: the timestamps are one submission's.
+func (e *Engine) stamp(f *frame) error {
+	from := time.Now()
+	if err := f.last.Wait(); err != nil {
+		return err
+	}
+	f.stats.Record -= time.Since(from)
+	return e.profile.add(e.recorder)
 }
 
 // breathe submits what is recorded where it is enough for one submission.
@@ -65,26 +175,28 @@ func (e *Engine) breathe(rec *vk.Recorder) error {
 	if rec.Flops() < e.config.Submission {
 		return nil
 	}
-	return e.submit(rec)
+	r, err := e.newRecording()
+	if err != nil {
+		return err
+	}
+	if err := e.submit(e.frame, r); err != nil {
+		return err
+	}
+	rec.Reset()
+	return nil
 }
 
 // record records a step: what it looks up, forward, backward, updates.
-func (e *Engine) record(rec *vk.Recorder, step *batch.Step) (*layout, error) {
-	l := e.arrange(step)
-	updates, err := e.arrangeUpdates(step.Updates)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.upload(rec); err != nil {
-		return nil, err
-	}
+func (e *Engine) record(rec *vk.Recorder, f *frame, updates entry) error {
+	e.upload(rec)
+	l := &f.layout
 	for _, part := range []func(*vk.Recorder, *layout) error{e.forward, e.sample, e.backward} {
 		if l.rows == 0 {
 			break
 		}
-		if err := part(rec, &l); err != nil {
-			return nil, err
+		if err := part(rec, l); err != nil {
+			return err
 		}
 	}
-	return &l, e.optimize(rec, updates, step.Updates)
+	return e.optimize(rec, updates, f.step.Updates)
 }

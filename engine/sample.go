@@ -15,10 +15,10 @@ func (e *Engine) sample(rec *vk.Recorder, l *layout) error {
 	if len(l.wants) == 0 {
 		return nil
 	}
-	a, n := &e.arena, len(l.wants)
+	f, n := e.frame, len(l.wants)
 	if err := firstError(
-		e.grow(&a.ids, vk.Download, 4*n*l.stride), e.grow(&a.logs, vk.Download, 4*n*l.stride),
-		e.grow(&a.kept, vk.Download, 4*l.keeps*e.checkpointConfig.VocabSize)); err != nil {
+		e.grow(&f.ids, vk.Download, 4*n*l.stride), e.grow(&f.logs, vk.Download, 4*n*l.stride),
+		e.grow(&f.kept, vk.Download, 4*l.keeps*e.checkpointConfig.VocabSize)); err != nil {
 		return fmt.Errorf("results: %w", err)
 	}
 	kept := 0
@@ -46,7 +46,7 @@ func (e *Engine) samplePiece(rec *vk.Recorder, l *layout, from, to int) error {
 		e.kernels.Linear(rec, Linear{Product: e.model.head, X: hl, Y: logits, Rows: n, Epilogue: Plain}),
 		e.kernels.Sample(rec, Sample{
 			Logits: logits, Params: piece(l.params, sampleRowBytes), Edits: e.at(l.edits),
-			IDs: result(a.ids), Logs: result(a.logs), Rows: n, LogitsRows: n, Vocab: c.VocabSize, Stride: l.stride,
+			IDs: result(e.frame.ids), Logs: result(e.frame.logs), Rows: n, LogitsRows: n, Vocab: c.VocabSize, Stride: l.stride,
 		}),
 	)
 }
@@ -57,39 +57,49 @@ func (e *Engine) keepLogits(rec *vk.Recorder, wants []want, kept int) int {
 	size := uint64(4 * e.checkpointConfig.VocabSize)
 	for i, w := range wants {
 		if w.Logits {
-			rec.Copy(e.arena.kept, uint64(kept)*size, e.arena.logits, uint64(i)*size, size)
+			rec.Copy(e.frame.kept, uint64(kept)*size, e.arena.logits, uint64(i)*size, size)
 			kept++
 		}
 	}
 	return kept
 }
 
-// results reads the picks back.
-func (e *Engine) results(step *batch.Step, l *layout) *batch.Result {
-	r := &batch.Result{Picks: make([][]batch.Pick, len(step.Spans)), Norms: e.readNorms(step.Updates)}
-	for i := range step.Spans {
-		r.Picks[i] = make([]batch.Pick, len(step.Spans[i].Wants))
-	}
+// results reads back what a step has computed.
+func (e *Engine) results(f *frame) *batch.Result {
+	l := &f.layout
+	r := &batch.Result{Picks: picksFor(f.step), Norms: f.readNorms()}
 	kept := 0
 	for i, w := range l.wants {
-		p := e.pick(i*l.stride, w.TopN)
+		p := f.pick(i*l.stride, w.TopN)
 		if w.Logits {
-			p.Logits = e.keptLogits(kept)
+			p.Logits = f.keptLogits(kept, e.checkpointConfig.VocabSize)
 			kept++
 		}
 		r.Picks[w.span][w.index] = p
 	}
 	if l.train != nil {
-		e.readLosses(l.train, r)
+		f.readLosses(r)
 	}
 	return r
 }
 
-func (e *Engine) pick(at, topN int) batch.Pick {
-	id := func(i int) int32 { return int32(binary.LittleEndian.Uint32(e.arena.ids.Host[4*(at+i):])) }
-	log := func(i int) float32 {
-		return math.Float32frombits(binary.LittleEndian.Uint32(e.arena.logs.Host[4*(at+i):]))
+// picksFor is room for a step's picks.
+func picksFor(step *batch.Step) [][]batch.Pick {
+	n := 0
+	for i := range step.Spans {
+		n += len(step.Spans[i].Wants)
 	}
+	picks, all := make([][]batch.Pick, len(step.Spans)), make([]batch.Pick, n)
+	for i := range step.Spans {
+		n := len(step.Spans[i].Wants)
+		picks[i], all = all[:n:n], all[n:]
+	}
+	return picks
+}
+
+func (f *frame) pick(at, topN int) batch.Pick {
+	id := func(i int) int32 { return int32(binary.LittleEndian.Uint32(f.ids.Host[4*(at+i):])) }
+	log := func(i int) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(f.logs.Host[4*(at+i):])) }
 	p := batch.Pick{Token: id(0), LogProb: log(0)}
 	for i := 1; i <= topN; i++ {
 		p.Top = append(p.Top, batch.TokenLogProb{Token: id(i), LogProb: log(i)})
@@ -97,8 +107,8 @@ func (e *Engine) pick(at, topN int) batch.Pick {
 	return p
 }
 
-func (e *Engine) keptLogits(i int) []float32 {
-	out := make([]float32, e.checkpointConfig.VocabSize)
-	copy(vk.Bytes(out), e.arena.kept.Host[4*i*len(out):])
+func (f *frame) keptLogits(i, vocab int) []float32 {
+	out := make([]float32, vocab)
+	copy(vk.Bytes(out), f.kept.Host[4*i*vocab:])
 	return out
 }

@@ -30,23 +30,48 @@ func add[T any](t *tables, values []T) entry {
 	return e
 }
 
-// upload makes the tables readable on the device, growing the buffers if
-// need be.
-func (e *Engine) upload(rec *vk.Recorder) error {
-	t := &e.tables
-	size := len(t.data)
-	if err := e.grow(&t.stage, vk.Upload, roomFor(size)); err != nil {
+// addPadded appends a table with zeros behind it, up to a capacity that lasts
+// for many steps: see shape.
+func addPadded[T any](t *tables, values []T) entry {
+	if len(values) == 0 {
+		return entry{}
+	}
+	e := add(t, values)
+	each := e.size / len(values)
+	const least = 64
+	capacity := least
+	for capacity < len(values) {
+		capacity *= 2
+	}
+	padding := (capacity - len(values)) * each
+	t.data = append(t.data, make([]byte, padding)...)
+	e.size += padding
+	return e
+}
+
+// stage writes the tables to where the device can read them, growing the
+// buffers if need be.
+func (e *Engine) stage(f *frame) error {
+	t := &f.tables
+	room := roomFor(len(t.data))
+	if err := e.grow(&t.stage, vk.Upload, room); err != nil {
 		return fmt.Errorf("step input: %w", err)
 	}
 	copy(t.stage.Host, t.data)
 	if e.device.Unified() {
 		return nil
 	}
-	if err := e.grow(&t.local, vk.Local, roomFor(size)); err != nil {
+	if err := e.grow(&t.local, vk.Local, room); err != nil {
 		return fmt.Errorf("step input: %w", err)
 	}
-	rec.Copy(t.local, 0, t.stage, 0, uint64(size))
 	return nil
+}
+
+// upload records moving the tables to where the kernels read them.
+func (e *Engine) upload(rec *vk.Recorder) {
+	if t := &e.frame.tables; !e.device.Unified() {
+		rec.Copy(t.local, 0, t.stage, 0, uint64(len(t.data)))
+	}
 }
 
 // roomFor grows buffers by doubling, so that steps rarely allocate.
@@ -63,9 +88,9 @@ func (e *Engine) at(p entry) vk.Range {
 	if p.size == 0 {
 		return vk.Range{}
 	}
-	buf := e.tables.local
+	buf := e.frame.tables.local
 	if e.device.Unified() {
-		buf = e.tables.stage
+		buf = e.frame.tables.stage
 	}
 	return buf.Span(uint64(p.at), uint64(p.size))
 }

@@ -33,9 +33,7 @@ type tape struct {
 	dqkv     vk.Buffer // [rows, q + k + v] float32
 	dhl      vk.Buffer // [logitRows, hidden] float32
 	u        vk.Buffer // the shrinks' gradients; grown
-	losses   vk.Buffer // the targets' log-probabilities, mapped; grown
 	partials vk.Buffer // of the gradients' norms; grown
-	norms    vk.Buffer // the gradients' norms, mapped; grown
 }
 
 // workSizes lists the backward pass's room to work in.
@@ -92,7 +90,7 @@ func (t *tape) all() []vk.Buffer {
 	for i := range t.kept {
 		list = append(list, t.kept[i].all()...)
 	}
-	return append(list, t.residual, t.dx, t.dh, t.dff, t.datt, t.delta, t.turned, t.dqkv, t.dhl, t.u, t.losses, t.partials, t.norms)
+	return append(list, t.residual, t.dx, t.dh, t.dff, t.datt, t.delta, t.turned, t.dqkv, t.dhl, t.u, t.partials)
 }
 
 // recomputed tells whether a layer's activations are gone when its turn in the

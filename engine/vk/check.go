@@ -11,6 +11,9 @@ import (
 // verified before it is submitted.
 var checking = sync.OnceValue(func() bool { return os.Getenv("LOQUETIER_CHECK") == "1" })
 
+// Checking tells whether the checking mode is on.
+func Checking() bool { return checking() }
+
 // poison fills memory with a pattern that reads as NaN in f32, f16 and bf16
 // and as an absurd index in integers.
 func poison(memory []byte) {

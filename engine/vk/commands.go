@@ -21,6 +21,7 @@ type Commands struct {
 	handle vulkan.CommandBuffer
 	fence  vulkan.Fence // signalled when the last submission has ended
 	runs   bool         // a submission has not been waited for
+	words  []uint64     // what is recorded; in checking mode only
 }
 
 // NewCommands makes an empty command buffer. Free it, or close the device.
@@ -91,13 +92,15 @@ func (c *Commands) ensureFence() error {
 }
 
 // Free gives the command buffer back once its last submission has ended, or
-// will never end.
+// will never end. One that was never submitted is left to its pool: a driver without
+// its hardware cannot free it.
 func (c *Commands) Free() {
 	d := c.device
+	delete(d.commands, c)
+	if c.fence == vulkan.NullFence {
+		return
+	}
 	_ = c.Wait() // a device that is lost has said so before
 	vulkan.FreeCommandBuffers(d.handle, d.pool, 1, []vulkan.CommandBuffer{c.handle})
-	if c.fence != vulkan.NullFence {
-		vulkan.DestroyFence(d.handle, c.fence, nil)
-	}
-	delete(d.commands, c)
+	vulkan.DestroyFence(d.handle, c.fence, nil)
 }

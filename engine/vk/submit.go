@@ -6,6 +6,8 @@ package vk
 import "C"
 
 import (
+	"errors"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -44,6 +46,7 @@ func (r *Recorder) Record(to *Commands) error {
 		if err := r.verify(); err != nil {
 			return err
 		}
+		to.words = slices.Clone(r.words)
 	}
 	if err := to.Wait(); err != nil {
 		return err
@@ -55,6 +58,18 @@ func (r *Recorder) Record(to *Commands) error {
 	code := C.lq_record(&d.calls, unsafe.Pointer(to.handle), C.uint64_t(handle64(d.layout)), C.uint64_t(handle64(d.queries)),
 		queries, (*C.uint64_t)(unsafe.Pointer(unsafe.SliceData(r.words))), C.size_t(len(r.words)))
 	return check("record a step", vulkan.Result(code))
+}
+
+// Matches tells, in checking mode, whether a command buffer holds what is
+// recorded.
+func (r *Recorder) Matches(c *Commands) error {
+	if r.err != nil {
+		return r.err
+	}
+	if !slices.Equal(r.words, c.words) {
+		return errors.New("BUG: commands that are used again are not those of the step")
+	}
+	return nil
 }
 
 // Timings reads the timestamps of a timed step that has run.

@@ -1,0 +1,77 @@
+package engine_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"loquetier/engine"
+	"loquetier/engine/batch"
+)
+
+// Steps in flight at once answer as those that are waited for one by one.
+func TestStepsOverlap(t *testing.T) {
+	e, base := openStories(t, engine.Config{})
+	var steps []*batch.Step
+	for i := range 12 {
+		steps = append(steps, decodeStep(t, e, base, i, []string{"", "math", "upper"}))
+		for j := range steps[i].Spans {
+			steps[i].Spans[j].Wants[0].TopN = i % 3
+		}
+	}
+	steps[3].Spans[0].Wants[0].Logits = true
+	var want []*batch.Result
+	for _, s := range steps {
+		result, err := e.Run(s)
+		require.NoError(t, err)
+		want = append(want, result)
+	}
+	var got []*batch.Result
+	wait := func() {
+		result, err := e.Wait()
+		require.NoError(t, err)
+		got = append(got, result)
+	}
+	for i, s := range steps {
+		require.NoError(t, e.Start(s))
+		if i > 0 {
+			wait()
+		}
+	}
+	wait()
+	require.Equal(t, want, got)
+}
+
+func TestFlight(t *testing.T) {
+	e, base := openStories(t, engine.Config{})
+	step := decodeStep(t, e, base, 0, []string{""})
+	_, err := e.Wait()
+	require.EqualError(t, err, "BUG: wait for a step, but none is in flight")
+	require.NoError(t, e.Start(step))
+	require.NoError(t, e.Start(step))
+	require.EqualError(t, e.Start(step), "BUG: start a step while others fill the device's queue")
+	_, err = e.Wait()
+	require.NoError(t, err)
+	_, err = e.Run(step)
+	require.EqualError(t, err, "BUG: run a step while others are in flight")
+	_, err = e.Wait()
+	require.NoError(t, err)
+	_, err = e.Run(step)
+	require.NoError(t, err)
+}
+
+// A sequence that grows uses few recordings: in checking mode each use is
+// compared with a recording of the step itself.
+func TestRecordingsServeManySteps(t *testing.T) {
+	e, base := openStories(t, engine.Config{})
+	for position := range 100 {
+		_, err := e.Run(decodeStep(t, e, base, position, []string{"", "math"}))
+		require.NoError(t, err)
+	}
+	require.Equal(t, 1, e.Recordings())
+	for rows := range 40 {
+		_, err := e.Run(decodeStep(t, e, base, 0, make([]string, rows+1)))
+		require.NoError(t, err)
+	}
+	require.LessOrEqual(t, e.Recordings(), 32, "recordings are bounded")
+}

@@ -1,0 +1,135 @@
+package engine_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+
+	"loquetier/engine"
+	"loquetier/engine/batch"
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+)
+
+// deepConfig is a model as deep as an 8B one, and as narrow as the kernels
+// allow: its steps are all host work and launches.
+const deepConfig = `{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 64, "head_dim": 16,
+"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128, "num_hidden_layers": 32, "vocab_size": 256,
+"max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false}`
+
+// openDeep makes the deep model with random weights, and random rank 16
+// adapters on all modules in the first slots.
+func openDeep(t testing.TB, adapters int) *engine.Engine {
+	t.Helper()
+	config := fstest.MapFS{"config.json": {Data: []byte(deepConfig)}}
+	c, err := weights.ReadConfig(weights.OpenFS(config, "deep"))
+	require.NoError(t, err)
+	random := rand.New(rand.NewPCG(1, 2))
+	var tensors []weights.Tensor
+	for _, spec := range c.Tensors() {
+		tensors = append(tensors, randomTensor(random, spec.Name, spec.Shape...))
+	}
+	var file bytes.Buffer
+	require.NoError(t, weights.WriteTensors(&file, tensors, nil))
+	config["model.safetensors"] = &fstest.MapFile{Data: file.Bytes()}
+	checkpoint, err := weights.Open(weights.OpenFS(config, "deep"))
+	require.NoError(t, err)
+	device, err := engine.OpenDevice("")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, device.Close()) })
+	e, err := engine.New(device, checkpoint, engine.Config{Slots: 64, CacheBlocks: 64 * 64})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	for slot := range adapters {
+		var a engine.Adapter
+		for layer := range c.Layers {
+			for m := range engine.Module(engine.Modules) {
+				out, in := m.Dims(c)
+				a.Modules = append(a.Modules, engine.AdapterModule{
+					Layer: layer, Module: m, Rank: 16, Scale: 1, A: randomTensor(random, "A", 16, in), B: randomTensor(random, "B", out, 16),
+				})
+			}
+		}
+		require.NoError(t, e.Attach(slot, a))
+	}
+	return e
+}
+
+func randomTensor(random *rand.Rand, name string, shape ...int) weights.Tensor {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	values := make([]float32, n)
+	for i := range values {
+		values[i] = float32(random.NormFloat64() * 0.1)
+	}
+	return weights.Tensor{Name: name, DType: weights.F32, Shape: shape, Data: vk.Bytes(values)}
+}
+
+// deepStep is a step of single rows at a position; with adapters each has its own.
+func deepStep(rows, adapters, position int) *batch.Step {
+	step := &batch.Step{Spans: make([]batch.Span, rows)}
+	for i := range rows {
+		slot := batch.Base
+		if adapters > 0 {
+			slot = i * adapters / rows
+		}
+		blocks := make([]int32, position/batch.BlockSize+1)
+		for j := range blocks {
+			blocks[j] = int32(i*64 + j)
+		}
+		step.Spans[i] = batch.Span{
+			Kind: batch.Decode, Slot: slot, Tokens: []int32{int32(i)}, Position: position, Blocks: blocks,
+			Wants: []batch.Want{{Target: -1, Sampling: batch.Greedy()}},
+		}
+	}
+	return step
+}
+
+// BenchmarkHost is the host's share of a decode step of 32 layers: recorded
+// anew or not, waited for at once or with the next step in flight.
+func BenchmarkHost(b *testing.B) {
+	e := openDeep(b, 64)
+	for _, c := range []struct{ rows, adapters int }{{1, 0}, {1, 1}, {32, 0}, {32, 32}, {64, 64}} {
+		var steps []*batch.Step
+		for position := 128; position < 1024; position++ {
+			steps = append(steps, deepStep(c.rows, c.adapters, position))
+		}
+		for _, mode := range []string{"recorded", "reused", "overlapped"} {
+			b.Run(fmt.Sprintf("rows=%d/adapters=%d/%s", c.rows, c.adapters, mode), func(b *testing.B) { benchHost(b, e, steps, mode) })
+		}
+	}
+}
+
+func benchHost(b *testing.B, e *engine.Engine, steps []*batch.Step, mode string) {
+	_, err := e.Run(steps[0]) // makes pipelines
+	require.NoError(b, err)
+	record := 0.0
+	wait := func() {
+		_, err := e.Wait()
+		require.NoError(b, err)
+		record += float64(e.Stats().Record.Nanoseconds()) / 1e3
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if mode == "recorded" {
+			e.Forget()
+		}
+		require.NoError(b, e.Start(steps[i%len(steps)]))
+		if mode != "overlapped" || i > 0 {
+			wait()
+		}
+	}
+	b.StopTimer()
+	if mode == "overlapped" {
+		wait()
+	}
+	b.ReportMetric(float64(e.Stats().Dispatches), "dispatches/op")
+	b.ReportMetric(record/float64(b.N), "record-us/op")
+}
