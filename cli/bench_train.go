@@ -15,16 +15,16 @@ import (
 func benchTrainCommand() *cli.Command {
 	return &cli.Command{
 		Name: "train", Usage: "measure optimizer steps of jobs that train side by side",
-		Flags: modelFlags(
+		Flags: benchFlags(
 			&cli.IntFlag{Name: "jobs", Value: 1, Usage: "`N` new adapters, trained in the same steps"},
 			&cli.IntFlag{Name: "sequences", Value: 4, Usage: "`N` sequences a job and step"},
 			&cli.IntFlag{Name: "length", Value: 128, Usage: "`N` tokens a sequence"},
 			&cli.IntFlag{Name: "rank", Value: 8, Usage: "rank `R` of the adapters"},
 			&cli.StringFlag{Name: "targets", Value: "all", Usage: "`MODULES` of the adapters: all, or q_proj,v_proj and so on"},
 			recomputeFlag(),
-			&cli.IntFlag{Name: "count", Value: 10, Usage: "`N` steps"},
+			countFlag(10),
 		),
-		Description: "loquetier bench train --model stories --jobs 2",
+		Description: "loquetier bench train --shape 8b --sequences 4 --length 1024",
 		Action:      benchTrain,
 	}
 }
@@ -61,7 +61,7 @@ func benchTrain(c *cli.Context) error {
 		if stopped := s.scheduler.Do(func() { m, err = d.run(s, c.Int("count")) }); stopped != nil || err != nil {
 			return firstError(err, stopped)
 		}
-		return s.writeBench(c.App.Writer, d.name(c), m)
+		return s.writeBench(c.App.Writer, d.name(c, s), m)
 	})
 }
 
@@ -125,7 +125,7 @@ func (d *drill) fits(o modelOptions, model weights.Config) error {
 	return nil
 }
 
-// run measures steps after a first one, which prepares kernels.
+// run measures steps.
 func (d *drill) run(s *session, steps int) (measurement, error) {
 	for i := range d.jobs {
 		if err := d.addJob(s, i); err != nil {
@@ -139,10 +139,7 @@ func (d *drill) run(s *session, steps int) (measurement, error) {
 		_, err := s.engine.Run(&d.step)
 		return s.engine.Stats(), err
 	}
-	if _, err := step(); err != nil {
-		return measurement{}, err
-	}
-	m, err := measureSteps(steps, d.rows(), step)
+	m, err := medianRun(steps, func() (measurement, error) { return measureSteps(1, d.rows(), step) })
 	m.memory = s.engine.Used()
 	return m, err
 }
@@ -185,7 +182,7 @@ func (d *drill) sequence(slot int, random *rand.Rand, vocabulary int32) batch.Sp
 }
 
 // name is the benchmark's.
-func (d *drill) name(c *cli.Context) string {
-	return fmt.Sprintf("BenchmarkTrain/model=%s/jobs=%d/sequences=%d/length=%d/rank=%d/targets=%s/recompute=%s",
-		benchName(c.String("model")), d.jobs, d.sequences, d.length, d.rank, benchName(c.String("targets")), c.String("recompute"))
+func (d *drill) name(c *cli.Context, s *session) string {
+	return fmt.Sprintf("BenchmarkTrain/%s/jobs=%d/sequences=%d/length=%d/rank=%d/targets=%s/recompute=%s",
+		s.options.label(), d.jobs, d.sequences, d.length, d.rank, benchName(c.String("targets")), c.String("recompute"))
 }

@@ -97,7 +97,7 @@ func (s *session) close() error {
 // serve loads the model and its adapters and starts to take requests.
 func (s *session) serve(checkpoint *weights.Checkpoint) error {
 	if err := s.load(checkpoint); err != nil {
-		return fmt.Errorf("load model %s: %w", s.options.model, err)
+		return fmt.Errorf("load model %s: %w", s.options.name(), err)
 	}
 	if err := s.attachAdapters(); err != nil {
 		return err
@@ -124,6 +124,9 @@ func (s *session) attachAdapters() error {
 }
 
 func (s *session) openCheckpoint() (*weights.Checkpoint, error) {
+	if config, ok := weights.Shape(s.options.shape); ok {
+		return weights.NewRandom(config, weights.F16), s.checkContext(config)
+	}
 	folder, err := openModel(s.options.model)
 	if err != nil {
 		return nil, err
@@ -147,7 +150,7 @@ func (s *session) openCheckpoint() (*weights.Checkpoint, error) {
 
 func (s *session) checkContext(config weights.Config) error {
 	if s.options.context > config.MaxPositions {
-		return fmt.Errorf("--context %d: model %s was made for at most %d tokens", s.options.context, s.options.model, config.MaxPositions)
+		return fmt.Errorf("--context %d: model %s was made for at most %d tokens", s.options.context, s.options.name(), config.MaxPositions)
 	}
 	return nil
 }
@@ -189,7 +192,7 @@ func (s *session) load(checkpoint *weights.Checkpoint) error {
 	s.later(e.Close)
 	s.engine, s.base = &meter{Engine: e}, virtualmod.NewBase(e)
 	s.later(s.printProfile)
-	s.log.Info("model loaded", "model", s.options.model, "device", s.device.Info.Name, "family", e.Family(),
+	s.log.Info("model loaded", "model", s.options.name(), "device", s.device.Info.Name, "family", e.Family(),
 		"precision", e.Precision().String(), "bytes", checkpoint.Bytes(), "took", time.Since(start).Round(time.Millisecond))
 	return nil
 }

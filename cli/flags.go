@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"loquetier/engine"
+	"loquetier/engine/weights"
 )
 
 // Limits on sizes asked for on the command line, far above any use: what fits
@@ -21,6 +22,7 @@ const (
 // modelOptions says which model to load, and how.
 type modelOptions struct {
 	model         string
+	shape         string // instead of a model: random weights of this shape
 	adapters      []adapterOption
 	device, dtype string
 	family        string
@@ -70,10 +72,15 @@ func useFlag() cli.Flag {
 func modelOptionsOf(c *cli.Context) (modelOptions, error) {
 	o := modelOptions{
 		model: c.String("model"), device: c.String("device"), dtype: c.String("dtype"), family: c.String("family"),
-		context: c.Int("context"), cacheTokens: c.Int("cache-tokens"), slots: c.Int("slots"), profile: c.Bool("profile"),
+		shape: c.String("shape"), context: c.Int("context"), cacheTokens: c.Int("cache-tokens"), slots: c.Int("slots"), profile: c.Bool("profile"),
 		log: logOptions{c.String("log-level"), c.String("log-format")},
 	}
-	if o.model == "" {
+	switch {
+	case o.shape != "":
+		if err := o.checkShape(); err != nil {
+			return o, err
+		}
+	case o.model == "":
 		return o, missing(c, "model")
 	}
 	for _, text := range c.StringSlice("adapter") {
@@ -84,6 +91,25 @@ func modelOptionsOf(c *cli.Context) (modelOptions, error) {
 		o.adapters = append(o.adapters, a)
 	}
 	return o, o.check(c)
+}
+
+// checkShape refuses what does not go with random weights.
+func (o modelOptions) checkShape() error {
+	if o.model != "" {
+		return usagef("--model and --shape exclude each other")
+	}
+	if _, ok := weights.Shape(o.shape); !ok {
+		return usagef("--shape %q: known are %s", o.shape, strings.Join(weights.Shapes(), ", "))
+	}
+	return nil
+}
+
+// name is the model's in messages.
+func (o modelOptions) name() string {
+	if o.shape != "" {
+		return o.shape
+	}
+	return o.model
 }
 
 func (o modelOptions) check(c *cli.Context) error {

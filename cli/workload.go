@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"loquetier/engine"
 	"loquetier/engine/batch"
 	"loquetier/models"
+	"loquetier/virtualmod"
 )
 
 // lane is a sequence of a benchmark.
@@ -30,8 +32,9 @@ type workload struct {
 	labels string // of the benchmark's name
 }
 
-// measurement sums steps up.
+// measurement sums the steps of a run up.
 type measurement struct {
+	runs                      int // of which this is the median
 	steps, tokens, dispatches int
 	wall, record              time.Duration
 	memory                    uint64 // bytes of the device in use; 0: not told
@@ -53,6 +56,24 @@ func measureSteps(steps, tokens int, step func() (engine.StepStats, error)) (mea
 	return m, nil
 }
 
+// medianRun measures a number of runs, after one that prepares kernels, and
+// returns the one of median time.
+func medianRun(runs int, run func() (measurement, error)) (measurement, error) {
+	var all []measurement
+	for range 1 + runs {
+		m, err := run()
+		if err != nil {
+			return m, err
+		}
+		all = append(all, m)
+	}
+	all = all[1:]
+	slices.SortFunc(all, func(a, b measurement) int { return cmp.Compare(a.wall, b.wall) })
+	m := all[(runs-1)/2]
+	m.runs = runs
+	return m, nil
+}
+
 // newWorkload makes sequences of random tokens with room for length tokens.
 func (s *session) newWorkload(c *cli.Context, length int) (*workload, error) {
 	n, each := c.Int("batch"), (length+batch.BlockSize-1)/batch.BlockSize
@@ -64,12 +85,12 @@ func (s *session) newWorkload(c *cli.Context, length int) (*workload, error) {
 	case n*each > s.engine.CacheBlocks():
 		return nil, fmt.Errorf("%d sequences of %d tokens do not fit %d tokens of cache", n, length, s.engine.CacheBlocks()*batch.BlockSize)
 	}
-	slots, err := s.benchSlots(c.Int("adapters"))
+	slots, err := s.benchSlots(c.Int("adapters"), c.Int("rank"))
 	if err != nil {
 		return nil, err
 	}
 	w := &workload{session: s}
-	w.labels = fmt.Sprintf("model=%s/batch=%d/adapters=%d", benchName(s.options.model), n, len(slots))
+	w.labels = fmt.Sprintf("%s/batch=%d/adapters=%d", s.options.label(), n, len(slots))
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range n {
 		l := &lane{slot: batch.Base}
@@ -89,21 +110,13 @@ func (s *session) newWorkload(c *cli.Context, length int) (*workload, error) {
 }
 
 // benchSlots are the slots of the first k adapters.
-func (s *session) benchSlots(k int) ([]int, error) {
-	var names []string
-	for _, a := range s.options.adapters {
-		names = append(names, a.name)
-	}
-	if len(names) == 0 && s.options.model == stories {
-		for _, a := range models.Adapters() {
-			names = append(names, stories+"/"+a)
-		}
-	}
-	if k > len(names) {
-		return nil, fmt.Errorf("--adapters %d: only %d are given: add --adapter NAME=DIR", k, len(names))
+func (s *session) benchSlots(k, rank int) ([]int, error) {
+	names, err := s.benchAdapters(k, rank)
+	if err != nil {
+		return nil, err
 	}
 	var slots []int
-	for _, name := range names[:k] {
+	for _, name := range names {
 		lease, err := s.acquire(name)
 		if err != nil {
 			return nil, err
@@ -115,6 +128,55 @@ func (s *session) benchSlots(k int) ([]int, error) {
 		slots = append(slots, lease.Slot())
 	}
 	return slots, nil
+}
+
+// benchAdapters are the names of the first k adapters: those given, or random
+// ones of a rank, or the embedded ones.
+func (s *session) benchAdapters(k, rank int) ([]string, error) {
+	var names []string
+	for _, a := range s.options.adapters {
+		names = append(names, a.name)
+	}
+	if len(names) == 0 && s.options.shape != "" {
+		return s.addRandomAdapters(k, rank)
+	}
+	if len(names) == 0 && s.options.model == stories {
+		for _, a := range models.Adapters() {
+			names = append(names, stories+"/"+a)
+		}
+	}
+	if k > len(names) {
+		return nil, fmt.Errorf("--adapters %d: only %d are given: add --adapter NAME=DIR", k, len(names))
+	}
+	return names[:k], nil
+}
+
+// addRandomAdapters registers k random adapters of all modules.
+func (s *session) addRandomAdapters(k, rank int) ([]string, error) {
+	targets, err := virtualmod.ParseTargets("all")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range k {
+		a, err := virtualmod.NewRandomAdapter(virtualmod.Spec{Rank: rank, Alpha: float64(2 * rank), Targets: targets}, s.engine.Model(), uint32(1+i))
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, fmt.Sprintf("random-%d", 1+i))
+		if err := s.base.Add(names[i], a); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
+}
+
+// label names what a benchmark runs, as a part of its name.
+func (o modelOptions) label() string {
+	if o.shape != "" {
+		return "shape=" + o.shape
+	}
+	return "model=" + benchName(o.model)
 }
 
 // benchName is a model's name as part of a benchmark's.
@@ -145,14 +207,14 @@ func (w *workload) step(n int) (engine.StepStats, error) {
 	return w.engine.Stats(), err
 }
 
-// measure runs steps of n tokens a sequence. Prompts begin anew each time.
-func (w *workload) measure(steps, n int) (measurement, error) {
-	return measureSteps(steps, n*len(w.lanes), func() (engine.StepStats, error) {
-		if n > 1 || w.lanes[0].next+n > len(w.lanes[0].tokens) {
-			for _, l := range w.lanes {
-				l.next = 0
-			}
+// measure measures runs of so many steps of n tokens a sequence. Each run
+// begins where the first did.
+func (w *workload) measure(runs, steps, n int) (measurement, error) {
+	from := w.lanes[0].next
+	return medianRun(runs, func() (measurement, error) {
+		for _, l := range w.lanes {
+			l.next = from
 		}
-		return w.step(n)
+		return measureSteps(steps, n*len(w.lanes), func() (engine.StepStats, error) { return w.step(n) })
 	})
 }

@@ -103,15 +103,28 @@ func (e *Engine) fill(slot int, a Adapter, places []placement, r *resident) erro
 // writeMatrices writes an adapter's A and B as a type, from an offset in bytes on.
 func (e *Engine) writeMatrices(memory vk.Buffer, offset uint64, a Adapter, places []placement, as weights.DType) error {
 	size := uint64(as.Size())
+	rec := e.device.NewRecorder(false)
 	for i, m := range a.Modules {
 		p := places[i]
 		if err := firstError(
-			e.writeRows(memory, offset+p.a*size, m.A, as, m.A.Shape[1], p.rank),
-			e.writeRows(memory, offset+p.b*size, m.B, as, p.rank, m.B.Shape[0])); err != nil {
+			e.writeMatrix(rec, memory, offset+p.a*size, m.A, as, m.A.Shape[1], p.rank),
+			e.writeMatrix(rec, memory, offset+p.b*size, m.B, as, p.rank, m.B.Shape[0])); err != nil {
 			return err
 		}
 	}
-	return nil
+	return rec.Run()
+}
+
+// writeMatrix writes a matrix as writeRows does, or records that its numbers
+// are made on the device, which leaves no room for padding.
+func (e *Engine) writeMatrix(rec *vk.Recorder, memory vk.Buffer, offset uint64, t weights.Tensor, as weights.DType, width, rows int) error {
+	if t.Random == nil {
+		return e.writeRows(memory, offset, t, as, width, rows)
+	}
+	if t.Elements() != rows*width {
+		return fmt.Errorf("random tensor %s of shape %v: the rank is not a multiple of 4", t.Name, t.Shape)
+	}
+	return e.kernels.draw(rec, memory.Span(offset, uint64(rows*width*as.Size())), t, as)
 }
 
 // writeRows writes a matrix with its rows padded to width numbers and its

@@ -88,7 +88,7 @@ type Engine struct {
 	ended            time.Time // the step that was waited for last
 }
 
-// New loads a checkpoint onto a device. What does not fit is refused before
+// New loads a checkpoint onto a device, or makes its numbers there where they are random. What does not fit is refused before
 // anything is loaded, with the numbers. The device must outlive the engine; the
 // checkpoint may be closed afterwards.
 func New(device *Device, checkpoint *weights.Checkpoint, config Config) (*Engine, error) {
@@ -141,7 +141,7 @@ func (e *Engine) load(checkpoint *weights.Checkpoint, plan Memory) (err error) {
 	if e.slots, err = newSlotTable(e.device.Device, e.checkpointConfig.Layers, e.config.Slots); err != nil {
 		return err
 	}
-	l := loader{device: e.device.Device, checkpoint: checkpoint, precision: e.precision, slots: e.slots, progress: e.config.Progress}
+	l := loader{device: e.device.Device, kernels: e.kernels, checkpoint: checkpoint, precision: e.precision, slots: e.slots, progress: e.config.Progress}
 	if e.model, err = l.load(e.config.Context); err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ type layer struct {
 // loader streams a checkpoint's tensors to a device.
 type loader struct {
 	device     *vk.Device
+	kernels    *Kernels
 	checkpoint *weights.Checkpoint
 	precision  Precision
 	slots      *slotTable
@@ -176,15 +177,27 @@ func (l *loader) tensor(name string, as weights.DType) (vk.Buffer, error) {
 	if !ok {
 		return vk.Buffer{}, fmt.Errorf("BUG: tensor %s was not checked", name)
 	}
-	count := uint64(len(t.Data) / t.DType.Size())
-	buf, err := l.alloc(count * uint64(as.Size()))
+	buf, err := l.alloc(uint64(t.Elements() * as.Size()))
 	if err != nil {
 		return buf, fmt.Errorf("load %s: %w", name, err)
+	}
+	if t.Random != nil {
+		return buf, l.draw(buf, t, as)
 	}
 	if err := writeTensor(l.device, buf, 0, t, as, l.report); err != nil {
 		return buf, err
 	}
 	return buf, nil
+}
+
+// draw makes a random tensor's numbers on the device.
+func (l *loader) draw(buf vk.Buffer, t weights.Tensor, as weights.DType) error {
+	rec := l.device.NewRecorder(false)
+	if err := firstError(l.kernels.draw(rec, buf.All(), t, as), rec.Run()); err != nil {
+		return fmt.Errorf("make %s: %w", t.Name, err)
+	}
+	l.report(t.Bytes())
+	return nil
 }
 
 func (l *loader) report(bytes int) {

@@ -76,7 +76,7 @@ func (e *Engine) weightBytes(checkpoint *weights.Checkpoint) int64 {
 		if len(t.Shape) < 2 {
 			size = weights.F32.Size()
 		}
-		n += int64(len(t.Data) / t.DType.Size() * size)
+		n += int64(t.Elements() * size)
 	}
 	return n
 }

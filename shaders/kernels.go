@@ -54,6 +54,7 @@ func Kernels() []Kernel {
 	table := []Kernel{{Op: "sample"}, {Op: "norm_grad"}, {Op: "silu_grad"}, {Op: "rope_grad"}, {Op: "cross_entropy"}, {Op: "grad_norm"}}
 	for _, act := range storages {
 		table = append(table,
+			Kernel{Op: "random", Variant: act, Defines: acts(act)},
 			Kernel{Op: "shrink", Variant: act, Defines: acts(act)},
 			Kernel{Op: "shrink_grad", Variant: act, Defines: acts(act)},
 			Kernel{Op: "lora_grad", Variant: act, Defines: acts(act)},

@@ -67,7 +67,19 @@ func (b *Base) attach(name string, folder weights.Folder) error {
 	if err := b.engine.CheckAdapter(a.forEngine()); err != nil {
 		return err
 	}
-	a = a.clone()
+	return b.add(name, a.clone())
+}
+
+// Add registers an adapter under a free name, as its version 1, as Attach does
+// with a folder's. The adapter is the Base's from then on.
+func (b *Base) Add(name string, a *Adapter) error {
+	if err := b.add(name, a); err != nil {
+		return fmt.Errorf("add adapter %s: %w", name, err)
+	}
+	return nil
+}
+
+func (b *Base) add(name string, a *Adapter) error {
 	return b.locked(func() error { // another may have taken the name meanwhile
 		if err := b.checkName(name); err != nil {
 			return err

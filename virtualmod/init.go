@@ -28,14 +28,42 @@ type Spec struct {
 // nothing. The same seed gives the same numbers for a module whatever the other
 // targets are and whatever their order. The adapter has no Name and no Base.
 func NewAdapter(spec Spec, base weights.Config, seed uint64) (*Adapter, error) {
-	if err := spec.check(); err != nil {
+	return spec.adapter(base, func(m *Module) {
+		_, in := m.Kind.Dims(base)
+		m.A.Data, m.B.Data = make([]byte, m.A.Bytes()), make([]byte, m.B.Bytes())
+		stream := uint64(m.Layer)*engine.Modules + uint64(m.Kind)
+		fillUniform(m.A.Data, 1/math.Sqrt(float64(in)), rand.New(rand.NewPCG(seed, stream)))
+	})
+}
+
+// NewRandomAdapter makes an adapter for benchmarks, one that changes what the
+// base says: A and B are random, their numbers to be made on the device. The rank
+// is a multiple of 4.
+func NewRandomAdapter(spec Spec, base weights.Config, seed uint32) (*Adapter, error) {
+	if spec.Rank%4 != 0 {
+		return nil, fmt.Errorf("new adapter: the rank is %d, random ones take a multiple of 4", spec.Rank)
+	}
+	const deviation = 0.02
+	return spec.adapter(base, func(m *Module) {
+		for i, t := range []*weights.Tensor{&m.A, &m.B} {
+			stream := uint32(m.Layer*engine.Modules+int(m.Kind))*2 + uint32(i)
+			t.Random = &weights.Random{Seed: seed<<16 ^ stream, Deviation: deviation}
+		}
+	})
+}
+
+// adapter makes the spec's modules and lets fill say what is in their tensors.
+func (s Spec) adapter(base weights.Config, fill func(*Module)) (*Adapter, error) {
+	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("new adapter: %w", err)
 	}
-	kinds := slices.Sorted(slices.Values(spec.Targets))
-	a := &Adapter{BaseLayers: base.Layers, RSLoRA: spec.RSLoRA}
+	kinds := slices.Sorted(slices.Values(s.Targets))
+	a := &Adapter{BaseLayers: base.Layers, RSLoRA: s.RSLoRA}
 	for layer := range base.Layers {
 		for _, kind := range kinds {
-			a.Modules = append(a.Modules, newModule(spec, base, layer, kind, seed))
+			m := s.module(base, layer, kind)
+			fill(&m)
+			a.Modules = append(a.Modules, m)
 		}
 	}
 	return a, nil
@@ -63,21 +91,17 @@ func (s Spec) check() error {
 	return nil
 }
 
-func newModule(spec Spec, base weights.Config, layer int, kind engine.Module, seed uint64) Module {
+// module is one of the adapter's, its tensors still without numbers.
+func (s Spec) module(base weights.Config, layer int, kind engine.Module) Module {
 	out, in := kind.Dims(base)
-	m := Module{Layer: layer, Kind: kind, Rank: spec.Rank, Alpha: spec.Alpha, Scale: loraScale(spec.Alpha, spec.Rank, spec.RSLoRA)}
-	m.A = newTensor(m.tensorName(partA), spec.Rank, in)
-	m.B = newTensor(m.tensorName(partB), out, spec.Rank)
-	stream := uint64(layer)*engine.Modules + uint64(kind)
-	fillUniform(m.A.Data, 1/math.Sqrt(float64(in)), rand.New(rand.NewPCG(seed, stream)))
+	m := Module{Layer: layer, Kind: kind, Rank: s.Rank, Alpha: s.Alpha, Scale: loraScale(s.Alpha, s.Rank, s.RSLoRA)}
+	m.A = newTensor(m.tensorName(partA), s.Rank, in)
+	m.B = newTensor(m.tensorName(partB), out, s.Rank)
 	return m
 }
 
 func newTensor(name string, rows, columns int) weights.Tensor {
-	return weights.Tensor{
-		Name: name, DType: weights.F32, Shape: []int{rows, columns},
-		Data: make([]byte, weights.F32.Size()*rows*columns), File: "a new adapter",
-	}
+	return weights.Tensor{Name: name, DType: weights.F32, Shape: []int{rows, columns}, File: "a new adapter"}
 }
 
 // fillUniform fills data with float32 in ±bound.

@@ -155,7 +155,7 @@ func TestSameShape(t *testing.T) {
 	require.NoError(t, a.SameShape(random(t, map[string][2]float64{q0: {4, 1}, down1: {2, 3}})), "alphas may differ")
 	require.NoError(t, (&Adapter{}).SameShape(&Adapter{}))
 	wide := random(t, two)
-	wide.Modules[1].B = newTensor("b", 64, 2)
+	wide.Modules[1].B = zeros("b", 64, 2)
 	for want, other := range map[string]*Adapter{
 		`module ` + down1 + ` has rank 2, in the other 3`:                               random(t, map[string][2]float64{q0: {4, 8}, down1: {3, 8}}),
 		`module ` + down1 + ` has rank 2, the other adapter has no such module`:         random(t, map[string][2]float64{q0: {4, 8}}),

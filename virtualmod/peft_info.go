@@ -33,10 +33,10 @@ func (a *Adapter) Info() Info {
 		info.Scales = insert(info.Scales, m.Scale)
 		layers, kinds = insert(layers, m.Layer), insert(kinds, m.Kind)
 		info.Parameters += m.A.Elements() + m.B.Elements()
-		info.Bytes += len(m.A.Data) + len(m.B.Data)
+		info.Bytes += m.A.Bytes() + m.B.Bytes()
 		if m.Magnitude != nil {
 			info.Parameters += m.Magnitude.Elements()
-			info.Bytes += len(m.Magnitude.Data)
+			info.Bytes += m.Magnitude.Bytes()
 		}
 	}
 	info.Layers = len(layers)

@@ -112,9 +112,16 @@ func random(t *testing.T, modules map[string][2]float64) *Adapter {
 		m.Rank, m.Alpha = int(modules[m.name()][0]), modules[m.name()][1]
 		m.Scale = loraScale(m.Alpha, m.Rank, false)
 		out, in := m.Kind.Dims(small())
-		m.A, m.B = newTensor(m.tensorName(partA), m.Rank, in), newTensor(m.tensorName(partB), out, m.Rank)
+		m.A, m.B = zeros(m.tensorName(partA), m.Rank, in), zeros(m.tensorName(partB), out, m.Rank)
 	}
 	return a
+}
+
+// zeros is a tensor of zeros.
+func zeros(name string, rows, columns int) weights.Tensor {
+	t := newTensor(name, rows, columns)
+	t.Data = make([]byte, t.Bytes())
+	return t
 }
 
 func everyKind() []engine.Module {
@@ -194,7 +201,7 @@ func TestWriteConverts(t *testing.T) {
 }
 
 func TestWriteErrors(t *testing.T) {
-	magnitude := newTensor("m", 1, 8)
+	magnitude := zeros("m", 1, 8)
 	cases := []struct {
 		change func(a *Adapter)
 		want   string

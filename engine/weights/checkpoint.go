@@ -16,10 +16,11 @@ const (
 )
 
 // A Checkpoint is a model folder whose files hold every tensor its
-// configuration needs, in the right shape and a supported type.
+// configuration needs, in the right shape and a supported type; or such a model
+// of random numbers, without files.
 type Checkpoint struct {
 	Config  Config
-	folder  Folder
+	folder  Folder // nil where there are no files
 	tensors map[string]Tensor
 }
 
@@ -127,14 +128,19 @@ func (c *Checkpoint) Tensor(name string) (Tensor, bool) {
 // Names lists the tensors, sorted.
 func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors)) }
 
-// Bytes is how many bytes the tensors have in their files.
+// Bytes is how many bytes the tensors have in their types.
 func (c *Checkpoint) Bytes() int64 {
 	var n int64
 	for _, t := range c.tensors {
-		n += int64(len(t.Data))
+		n += int64(t.Bytes())
 	}
 	return n
 }
 
 // Close closes the folder; the tensors' data is gone then.
-func (c *Checkpoint) Close() error { return c.folder.Close() }
+func (c *Checkpoint) Close() error {
+	if c.folder == nil {
+		return nil
+	}
+	return c.folder.Close()
+}

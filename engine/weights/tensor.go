@@ -9,17 +9,27 @@ import (
 
 // A Tensor is a named array in a file: row-major, little-endian, contiguous.
 type Tensor struct {
-	Name  string
-	DType DType
-	Shape []int  // outermost dimension first; empty for a scalar
-	Data  []byte // a view into the file: read-only, valid until its Folder is closed
-	File  string // the file it comes from, for messages
+	Name   string
+	DType  DType
+	Shape  []int   // outermost dimension first; empty for a scalar
+	Data   []byte  // a view into the file: read-only, valid until its Folder is closed
+	Random *Random // instead of Data: what its numbers are to be made from; nil where there is Data
+	File   string  // the file it comes from, for messages
 }
 
 // Elements is the number of elements: the product of Shape.
-func (t Tensor) Elements() int { return len(t.Data) / t.DType.Size() }
+func (t Tensor) Elements() int {
+	n := 1
+	for _, d := range t.Shape {
+		n *= d
+	}
+	return n
+}
 
-// Float32s is a copy of the elements, converted to float32.
+// Bytes is how many bytes the elements take in the tensor's type.
+func (t Tensor) Bytes() int { return t.Elements() * t.DType.Size() }
+
+// Float32s is a copy of the elements, converted to float32. The tensor has Data.
 func (t Tensor) Float32s() []float32 {
 	wide := make([]byte, t.Elements()*F32.Size())
 	Convert(wide, F32, t.Data, t.DType)
