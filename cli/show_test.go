@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"loquetier/engine/vk"
+	"loquetier/engine/weights"
 	"loquetier/train"
 )
 
@@ -122,12 +123,51 @@ func TestDemoScreen(t *testing.T) {
 
 func TestBenchPrintsGosFormat(t *testing.T) {
 	for args, name := range map[string]string{
-		"decode --batch 4 --prompt 8 --tokens 3 --adapters 3": `BenchmarkDecode/model=stories/batch=4/adapters=3-\d+\t3`,
-		"prefill --rows 32 --batch 2 --count 2":               `BenchmarkPrefill/model=stories/batch=2/adapters=0/rows=32-\d+\t2`,
+		"decode --model stories --batch 4 --prompt 8 --tokens 3 --count 2 --adapters 3":          `BenchmarkDecode/model=stories/batch=4/adapters=3-\d+\t6`,
+		"decode --shape stories --batch 3 --prompt 8 --tokens 3 --count 1 --adapters 2 --rank 4": `BenchmarkDecode/shape=stories/batch=3/adapters=2-\d+\t3`,
+		"prefill --model stories --rows 32 --batch 2 --count 2":                                  `BenchmarkPrefill/model=stories/batch=2/adapters=0/rows=32-\d+\t2`,
 	} {
-		out := succeed(t, append([]string{"bench"}, append(strings.Fields(args), "--model", "stories")...)...)
+		out := succeed(t, append([]string{"bench"}, strings.Fields(args)...)...)
 		assert.Regexp(t, `(?m)^cpu: .+\n(.+\n)*`+name+`\t\d+ ns/op\t\d+\.\d tok/s\t\d+ dispatches/op\t\d+\.\d record-us/op\n$`, out)
 	}
+}
+
+func TestBenchRefusesWhatMeansNothingOrDoesNotFit(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		code int
+		line string
+	}{
+		{"decode", 2, "decode: --model is missing: run 'loquetier bench decode --help'"},
+		{"decode --shape 7b", 2, `decode: --shape "7b": known are 8b, 1b, qwen3-1.7b, stories`},
+		{"train --shape 8b --model stories", 2, "train: --model and --shape exclude each other"},
+		{"decode --shape stories --adapters -1", 2, "decode: --adapters -1: it takes 0 to 4096"},
+		{"decode --shape stories --rank 6", 2, "decode: --rank 6: it takes a multiple of 4, at most 512"},
+		{"prefill --shape stories --count 0", 2, "prefill: --count 0: it takes 1 to 1048576"},
+		{"prefill --shape stories --rows 33 --batch 2", 2, "prefill: --rows 33: it takes a multiple of --batch 2"},
+		{"decode --shape stories --prompt 2000", 1, "decode: sequences of 2064 tokens, but the context is 1024"},
+		{"decode --shape stories --adapters 3 --slots 2", 1, "decode: load adapter random-3: no free slot: of 2 slots requests use 2 and training 0"},
+	} {
+		o := call(t, append([]string{"bench"}, strings.Fields(c.args)...)...)
+		assert.Equal(t, outcome{code: c.code, err: "loquetier: bench " + c.line + "\n"}, o, c.args)
+	}
+	o := call(t, strings.Fields("bench decode --shape 8b --cache-tokens 1000000000")...)
+	assert.Equal(t, exitUsage, o.code)
+	o = call(t, strings.Fields("bench decode --shape 8b --cache-tokens 200000000")...)
+	assert.Equal(t, exitError, o.code)
+	assert.Regexp(t, `^loquetier: bench decode: load model 8b: .*the model needs \d+ MiB \(weights 15\d{3} MiB, .+\n$`, o.err)
+}
+
+// The shape of that name is the embedded model's.
+func TestTheShapeOfStories(t *testing.T) {
+	folder, err := openModel(stories)
+	require.NoError(t, err)
+	config, err := weights.ReadConfig(folder)
+	require.NoError(t, err)
+	shape, ok := weights.Shape(stories)
+	require.True(t, ok)
+	config.BOS, config.EOS, config.LayerWindow, config.DType = nil, nil, nil, 0
+	assert.Equal(t, config, shape)
 }
 
 func TestBenchTrainPrintsGosFormatAndTheMemory(t *testing.T) {
