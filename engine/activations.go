@@ -6,17 +6,16 @@ import (
 	"loquetier/engine/vk"
 )
 
-// activations are what a layer computes on its way, for all rows of a step.
-// The backward pass needs them again.
+// activations are what a layer computes on its way, for all rows of a step, and
+// the backward pass needs again.
 type activations struct {
 	h1     vk.Buffer         // [rows, hidden]: normed, the input of q, k and v
-	qkv    vk.Buffer         // [rows, q + k + v] float32
 	q      vk.Buffer         // [rows, heads * size] float32, rotated
 	att    vk.Buffer         // [rows, heads * size]
 	stats  vk.Buffer         // [rows, heads] float32: of attention's softmax; in training only
 	h2     vk.Buffer         // [rows, hidden]: normed, the input of gate and up
-	gateUp vk.Buffer         // [rows, 2 * intermediate] float32, before the activation; in training only
-	ff     vk.Buffer         // [rows, intermediate]
+	gateUp vk.Buffer         // [rows, 2 * intermediate], before the activation; in training only
+	qkv    vk.Buffer         // [rows, q + k + v] float32; where q and k are not normed the arena's will do
 	v      [groups]vk.Buffer // the shrinks' results, grown with the adapters' ranks
 }
 
@@ -31,11 +30,13 @@ func (e *Engine) activationSizes(a *activations) []sized {
 	c, n, act := e.checkpointConfig, e.config.MaxRows, e.precision.Act.Size()
 	q := c.Heads * c.HeadDim
 	list := []sized{
-		{&a.h1, act * n * c.HiddenSize}, {&a.qkv, 4 * n * (q + 2*c.KVHeads*c.HeadDim)}, {&a.q, 4 * n * q},
-		{&a.att, act * n * q}, {&a.h2, act * n * c.HiddenSize}, {&a.ff, act * n * c.IntermediateSize},
+		{&a.h1, act * n * c.HiddenSize}, {&a.q, 4 * n * q}, {&a.att, act * n * q}, {&a.h2, act * n * c.HiddenSize},
+	}
+	if c.QKNorm {
+		list = append(list, sized{&a.qkv, 4 * n * (q + 2*c.KVHeads*c.HeadDim)})
 	}
 	if e.config.TrainRows > 0 {
-		list = append(list, sized{&a.stats, 4 * n * c.Heads}, sized{&a.gateUp, 8 * n * c.IntermediateSize})
+		list = append(list, sized{&a.stats, 4 * n * c.Heads}, sized{&a.gateUp, 2 * act * n * c.IntermediateSize})
 	}
 	return list
 }
@@ -71,5 +72,5 @@ func (e *Engine) activationSets() []*activations {
 }
 
 func (a *activations) all() []vk.Buffer {
-	return append(a.v[:], a.h1, a.qkv, a.q, a.att, a.stats, a.h2, a.gateUp, a.ff)
+	return append(a.v[:], a.h1, a.q, a.att, a.stats, a.h2, a.gateUp, a.qkv)
 }

@@ -6,13 +6,21 @@ import (
 	"loquetier/engine/vk"
 )
 
-// logitRows is the number of rows whose logits are in memory at a time.
-const logitRows = 64
+// logitRows is the number of rows whose logits are in memory at a time. A GPU
+// that trains takes more of them, so that the head's products are worth its while.
+func (e *Engine) logitRows() int {
+	if e.config.TrainRows > 0 && e.device.Info.Type != vk.CPU {
+		return 512
+	}
+	return 64
+}
 
 // arena holds what a step computes, sized once for the most rows.
 type arena struct {
 	x      vk.Buffer // [rows, hidden] float32: the residual stream
 	shared activations
+	qkv    vk.Buffer // [rows, q + k + v] float32
+	ff     vk.Buffer // [rows, intermediate]
 	hl     vk.Buffer // [logitRows, hidden]: the rows whose logits are wanted
 	logits vk.Buffer // [logitRows, vocab] float32
 	counts vk.Buffer // decode attention's counters, always zero between steps
@@ -23,9 +31,13 @@ type arena struct {
 // arenaSizes lists the fixed buffers with their bytes, which the memory plan sums.
 func (e *Engine) arenaSizes() []sized {
 	c, a, n, act := e.checkpointConfig, &e.arena, e.config.MaxRows, e.precision.Act.Size()
-	return append(e.activationSizes(&a.shared),
-		sized{&a.x, 4 * n * c.HiddenSize}, sized{&a.hl, act * logitRows * c.HiddenSize},
-		sized{&a.logits, 4 * logitRows * c.VocabSize}, sized{&a.counts, 4 * n * c.KVHeads})
+	list := append(e.activationSizes(&a.shared),
+		sized{&a.x, 4 * n * c.HiddenSize}, sized{&a.ff, act * n * c.IntermediateSize}, sized{&a.hl, act * e.logitRows() * c.HiddenSize},
+		sized{&a.logits, 4 * e.logitRows() * c.VocabSize}, sized{&a.counts, 4 * n * c.KVHeads})
+	if !c.QKNorm {
+		list = append(list, sized{&a.qkv, 4 * n * (c.Heads + 2*c.KVHeads) * c.HeadDim})
+	}
+	return list
 }
 
 func (e *Engine) allocArena() error {
@@ -48,7 +60,7 @@ func (e *Engine) allocSized(what string, list []sized) error {
 }
 
 func (a *arena) all() []vk.Buffer {
-	return append(a.shared.all(), a.x, a.hl, a.logits, a.counts, a.scratch)
+	return append(a.shared.all(), a.x, a.qkv, a.ff, a.hl, a.logits, a.counts, a.scratch)
 }
 
 // grow makes a buffer at least size bytes large; its contents are lost. Where

@@ -48,11 +48,12 @@ func (e *Engine) recompute(rec *vk.Recorder, p *pass, i int) error {
 func (e *Engine) mlpGrad(rec *vk.Recorder, p pass, i int) error {
 	c, t, a, layer := e.checkpointConfig, &e.tape, p.acts, &e.model.layers[i]
 	act := e.precision.Act.Size()
-	dx, gateUp := e.rows(t.dx, p.rows, c.HiddenSize, 4), e.rows(a.gateUp, p.rows, 2*c.IntermediateSize, 4)
+	gateUp, ff := e.rows(a.gateUp, p.rows, 2*c.IntermediateSize, act), e.rows(e.arena.ff, p.rows, c.IntermediateSize, act)
 	dff := e.rows(t.dff, p.rows, c.IntermediateSize, 4)
 	return firstError(
-		e.productGrad(rec, p, i, groupDown, dx, e.rows(a.ff, p.rows, c.IntermediateSize, act), dff),
-		e.kernels.SiLUGrad(rec, SiLUGrad{GateUp: gateUp, DY: dff, D: gateUp, Rows: p.rows, Width: c.IntermediateSize}),
+		e.inputGrad(rec, p, i, groupDown, e.dy(p.rows), dff),
+		e.kernels.SiLUGrad(rec, SiLUGrad{GateUp: gateUp, DY: dff, D: gateUp, Y: ff, Rows: p.rows, Width: c.IntermediateSize}),
+		e.loraGrad(rec, p, i, groupDown, e.dy(p.rows), ff), // which needs ff, and that was not kept
 		e.productGrad(rec, p, i, groupGateUp, gateUp, e.rows(a.h2, p.rows, c.HiddenSize, act), e.rows(t.dh, p.rows, c.HiddenSize, 4)),
 		e.normGrad(rec, p, layer.mlpNorm, p.x),
 	)
@@ -63,7 +64,7 @@ func (e *Engine) attentionGrad(rec *vk.Recorder, p pass, i int) error {
 	c, t, a, layer := e.checkpointConfig, &e.tape, p.acts, &e.model.layers[i]
 	act, q, qkv := e.precision.Act.Size(), c.Heads*c.HeadDim, layer.products[groupQKV].Width(Plain)
 	att, datt := e.rows(a.att, p.rows, q, act), e.rows(t.datt, p.rows, q, 4)
-	turned, dqkv := e.rows(t.turned, p.rows, qkv, 4), e.rows(t.dqkv, p.rows, qkv, 4)
+	turned, dqkv := e.rows(t.turned, p.rows, qkv, 4), e.rows(t.dqkv, p.rows, qkv, act)
 	g := AttentionGrad{
 		Heads: e.heads(), Cache: e.caches[i], Q: e.rows(a.q, p.rows, q, 4), Y: att, DY: datt,
 		Stats: e.rows(a.stats, p.rows, c.Heads, 4), Delta: e.rows(t.delta, p.rows, c.Heads, 4), D: turned,
@@ -75,11 +76,11 @@ func (e *Engine) attentionGrad(rec *vk.Recorder, p pass, i int) error {
 		dh = e.rows(t.dh, p.rows, c.HiddenSize, 4)
 	}
 	if err := firstError(
-		e.productGrad(rec, p, i, groupO, e.rows(t.dx, p.rows, c.HiddenSize, 4), att, datt),
+		e.productGrad(rec, p, i, groupO, e.dy(p.rows), att, datt),
 		e.kernels.AttentionGradQ(rec, g),
 		e.kernels.AttentionGradKV(rec, g),
 		e.kernels.RopeGrad(rec, RopeGrad{
-			Heads: g.Heads, QKV: e.rows(a.qkv, p.rows, qkv, 4), D: turned, DQKV: dqkv, Turns: e.model.turns.All(),
+			Heads: g.Heads, QKV: e.columns(p), D: turned, DQKV: dqkv, Turns: e.model.turns.All(),
 			Positions: e.at(p.positions), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
 			Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context,
 		}),
@@ -93,11 +94,20 @@ func (e *Engine) attentionGrad(rec *vk.Recorder, p pass, i int) error {
 // productGrad takes a product's gradient dy back: to its adapters, and to its
 // input in dx, where that is wanted. x was its input.
 func (e *Engine) productGrad(rec *vk.Recorder, p pass, layer int, g group, dy, x, dx vk.Range) error {
+	return firstError(e.inputGrad(rec, p, layer, g, dy, dx), e.loraGrad(rec, p, layer, g, dy, x))
+}
+
+// inputGrad shrinks dy into u for the product's adapters, and takes it back to
+// the product's input in dx, where that is wanted.
+func (e *Engine) inputGrad(rec *vk.Recorder, p pass, layer int, g group, dy, dx vk.Range) error {
 	product := e.model.layers[layer].products[g]
 	var lora LoRA
 	if p.train.adapts[layer][g] {
 		lora = e.loraOf(p.layout, product, e.tape.u)
-		if err := e.loraGrad(rec, p, product, dy, x, p.acts.v[g]); err != nil {
+		if err := e.kernels.ShrinkGrad(rec, ShrinkGrad{
+			Product: product, Tiles: p.shrinkTiles(e), DY: dy, U: lora.V, Reads: lora.Reads,
+			Rows: p.rows, Stride: p.maxRank, MaxRank: p.maxRank,
+		}); err != nil {
 			return err
 		}
 	}
@@ -107,22 +117,34 @@ func (e *Engine) productGrad(rec *vk.Recorder, p pass, layer int, g group, dy, x
 	return e.kernels.LinearGrad(rec, LinearGrad{Product: product, LoRA: lora, DY: dy, DX: dx, Rows: p.rows})
 }
 
-// loraGrad shrinks dy into u, and adds to the gradients of A and B.
-func (e *Engine) loraGrad(rec *vk.Recorder, p pass, product Product, dy, x vk.Range, v vk.Buffer) error {
-	parts := len(product.Outs)
-	u := e.rows(e.tape.u, p.rows, parts*p.maxRank, 4)
-	slots := []vk.Range{e.slots.buffer.All()}
-	return firstError(
-		e.kernels.ShrinkGrad(rec, ShrinkGrad{
-			Product: product, Tiles: p.shrinkTiles(e), DY: dy, U: u, Reads: slots,
-			Rows: p.rows, Stride: p.maxRank, MaxRank: p.maxRank,
-		}),
-		e.kernels.LoRAGrad(rec, LoRAGrad{
-			Product: product, Segments: e.at(p.train.segments), Count: len(p.train.slots), X: x, DY: dy, U: u,
-			V: e.rows(v, p.rows, parts*p.maxRank, 4), Reads: slots, Writes: p.train.gradients,
-			Rows: p.rows, Stride: p.maxRank, MaxRank: p.maxRank,
-		}),
-	)
+// loraGrad adds to the gradients of A and B of the product's adapters, from
+// what inputGrad left in u.
+func (e *Engine) loraGrad(rec *vk.Recorder, p pass, layer int, g group, dy, x vk.Range) error {
+	if !p.train.adapts[layer][g] {
+		return nil
+	}
+	product := e.model.layers[layer].products[g]
+	u, v := e.loraOf(p.layout, product, e.tape.u), e.loraOf(p.layout, product, p.acts.v[g])
+	return e.kernels.LoRAGrad(rec, LoRAGrad{
+		Product: product, Segments: e.at(p.train.segments), Count: len(p.train.slots), X: x, DY: dy,
+		U: u.V, V: v.V, Reads: u.Reads, Writes: p.train.gradients, Rows: p.rows, Stride: p.maxRank, MaxRank: p.maxRank,
+	})
+}
+
+// dy is the gradient of the residual stream as products take it.
+func (e *Engine) dy(rows int) vk.Range {
+	if c := e.dxCopy(rows); c.Size > 0 {
+		return c
+	}
+	return e.rows(e.tape.dx, rows, e.checkpointConfig.HiddenSize, 4)
+}
+
+// dxCopy is the copy of dx in the activation type; null where that is float32.
+func (e *Engine) dxCopy(rows int) vk.Range {
+	if e.tape.dxCopy.Size == 0 {
+		return vk.Range{}
+	}
+	return e.rows(e.tape.dxCopy, rows, e.checkpointConfig.HiddenSize, e.precision.Act.Size())
 }
 
 // normGrad adds to dx what comes back through a norm of x: dh.
@@ -130,6 +152,6 @@ func (e *Engine) normGrad(rec *vk.Recorder, p pass, g, x vk.Buffer) error {
 	c, t := e.checkpointConfig, &e.tape
 	return e.kernels.NormGrad(rec, NormGrad{
 		X: e.rows(x, p.rows, c.HiddenSize, 4), G: g.All(), DY: e.rows(t.dh, p.rows, c.HiddenSize, 4),
-		DX: e.rows(t.dx, p.rows, c.HiddenSize, 4), Eps: float32(c.NormEps), Rows: p.rows, Width: c.HiddenSize,
+		DX: e.rows(t.dx, p.rows, c.HiddenSize, 4), Copy: e.dxCopy(p.rows), Eps: float32(c.NormEps), Rows: p.rows, Width: c.HiddenSize,
 	})
 }

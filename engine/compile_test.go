@@ -103,8 +103,8 @@ func compileTraining(t *testing.T, rec *vk.Recorder, k *engine.Kernels, product 
 		k.ShrinkGrad(rec, engine.ShrinkGrad{Product: product, Tiles: tiles, DY: buf, U: buf, Rows: 16, Stride: 16, MaxRank: 16}),
 		k.LoRAGrad(rec, engine.LoRAGrad{Product: product, Segments: buf, X: buf, DY: buf, U: buf, V: buf, Count: 1, Rows: 16, Stride: 16, MaxRank: 16}),
 		k.NormGrad(rec, engine.NormGrad{X: buf, G: buf, DY: buf, DX: buf, Rows: 16, Width: 4096}),
-		k.SiLUGrad(rec, engine.SiLUGrad{GateUp: buf, DY: buf, D: buf, Rows: 16, Width: 4096}),
-		k.CrossEntropy(rec, engine.CrossEntropy{Logits: buf, Targets: buf, Logs: buf, Rows: 16, Vocab: 128256}),
+		k.SiLUGrad(rec, engine.SiLUGrad{GateUp: buf, DY: buf, D: buf, Y: buf, Rows: 16, Width: 4096}),
+		k.CrossEntropy(rec, engine.CrossEntropy{Logits: buf, D: buf, Targets: buf, Logs: buf, Rows: 16, Vocab: 128256}),
 		k.GradNorm(rec, engine.GradNorm{Rows: buf, Updates: 1}),
 		k.Optimizer(rec, engine.OptimizerStep{Rows: buf, Norms: buf, Updates: 1, Longest: 4096}),
 	} {
@@ -134,6 +134,10 @@ func compileOps(t *testing.T, device *engine.Device, k *engine.Kernels, tuning s
 		shrink.Tiles.Rows = rows
 		check(k.Shrink(rec, shrink))
 		check(k.Norm(rec, engine.Norm{X: buf, G: buf, Y: buf, Rows: 16, Width: 4096, Shrink: &shrink}))
+	}
+	if shrink.Tall = tuning.Tall.From > 0; shrink.Tall {
+		check(k.Shrink(rec, shrink))
+		check(k.ShrinkGrad(rec, engine.ShrinkGrad{Product: product, Tiles: shrink.Tiles, DY: buf, U: buf, Rows: 16, Stride: 16, MaxRank: 16}))
 	}
 	check(k.Embed(rec, engine.Embed{W: buf, Tokens: buf, X: buf, Rows: 16, Width: 4096, Vocab: 1000}))
 	check(k.Rope(rec, engine.Rope{Heads: heads, Cache: cache, QKV: buf, Q: buf, Turns: buf, Positions: buf, Cells: buf, Rows: 16, Context: 64}))

@@ -58,7 +58,7 @@ func (e *Engine) attention(rec *vk.Recorder, p pass, i int) error {
 	act, q := e.precision.Act.Size(), c.Heads*c.HeadDim
 	qkv, o := layer.products[groupQKV], layer.products[groupO]
 	att := e.rows(a.att, p.rows, q, act)
-	columns, turned := e.rows(a.qkv, p.rows, qkv.Width(Plain), 4), e.rows(a.q, p.rows, q, 4)
+	columns, turned := e.columns(p), e.rows(a.q, p.rows, q, 4)
 	attend := Attention{
 		Heads: e.heads(), Cache: e.caches[i], Q: turned, Y: att, Tables: e.at(p.blockTables), Window: layer.window, Rows: p.rows,
 	}
@@ -76,6 +76,15 @@ func (e *Engine) attention(rec *vk.Recorder, p pass, i int) error {
 	)
 }
 
+// columns is where a layer's q, k and v go, as the product gives them.
+func (e *Engine) columns(p pass) vk.Range {
+	c, buf := e.checkpointConfig, p.acts.qkv
+	if !c.QKNorm {
+		buf = e.arena.qkv
+	}
+	return e.rows(buf, p.rows, (c.Heads+2*c.KVHeads)*c.HeadDim, 4)
+}
+
 // heads is the shape of attention.
 func (e *Engine) heads() Heads {
 	c := e.checkpointConfig
@@ -87,10 +96,10 @@ func (e *Engine) heads() Heads {
 func (e *Engine) gated(rec *vk.Recorder, p pass, i int) error {
 	c, a, layer := e.checkpointConfig, p.acts, &e.model.layers[i]
 	act, gateUp := e.precision.Act.Size(), layer.products[groupGateUp]
-	ff := e.rows(a.ff, p.rows, c.IntermediateSize, act)
+	ff := e.rows(e.arena.ff, p.rows, c.IntermediateSize, act)
 	product := Linear{Product: gateUp, X: e.rows(a.h2, p.rows, c.HiddenSize, act), Y: ff, Epilogue: SiLU}
 	if p.record {
-		product.Epilogue, product.Keep = SiLUKeep, e.rows(a.gateUp, p.rows, 2*c.IntermediateSize, 4)
+		product.Epilogue, product.Keep = SiLUKeep, e.rows(a.gateUp, p.rows, 2*c.IntermediateSize, act)
 	}
 	return firstError(
 		e.norm(rec, p, layer.mlpNorm, a.h2, gateUp, a.v[groupGateUp]),
@@ -103,7 +112,7 @@ func (e *Engine) gated(rec *vk.Recorder, p pass, i int) error {
 func (e *Engine) down(rec *vk.Recorder, p pass, i int) error {
 	c := e.checkpointConfig
 	return e.linear(rec, p, Linear{
-		Product: e.model.layers[i].products[groupDown], X: e.rows(p.acts.ff, p.rows, c.IntermediateSize, e.precision.Act.Size()),
+		Product: e.model.layers[i].products[groupDown], X: e.rows(e.arena.ff, p.rows, c.IntermediateSize, e.precision.Act.Size()),
 		Y: e.rows(p.x, p.rows, c.HiddenSize, 4), Epilogue: Add,
 	}, p.acts.v[groupDown])
 }
@@ -135,18 +144,21 @@ func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention) error {
 }
 
 // norm norms the residual stream into h, and shrinks h for the product's
-// adapters into v in the same dispatch.
+// adapters into v: in the same dispatch, unless there are many rows.
 func (e *Engine) norm(rec *vk.Recorder, p pass, g, h vk.Buffer, product Product, v vk.Buffer) error {
 	c := e.checkpointConfig
 	n := Norm{
 		X: e.rows(p.x, p.rows, c.HiddenSize, 4), G: g.All(), Y: e.rows(h, p.rows, c.HiddenSize, e.precision.Act.Size()),
 		Eps: float32(c.NormEps), Rows: p.rows, Width: c.HiddenSize,
 	}
-	if p.adapters {
+	if p.adapters && !p.tall {
 		s := e.shrinkOf(p, product, v)
 		n.Shrink = &s
 	}
-	return e.kernels.Norm(rec, n)
+	if err := e.kernels.Norm(rec, n); err != nil || !p.tall {
+		return err
+	}
+	return e.shrink(rec, p, product, n.Y, v)
 }
 
 func (e *Engine) shrink(rec *vk.Recorder, p pass, product Product, x vk.Range, v vk.Buffer) error {

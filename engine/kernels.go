@@ -82,10 +82,11 @@ func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, erro
 
 // names are the ops' modules for the kernels' storage types.
 type names struct {
-	embed, linear, dora, shrink, norm, rope, prefill, prefillSplit, decode string
-	linearGrad, shrinkGrad, loraGrad, optimizer                            string
-	attentionGradQ, attentionGradQSplit, attentionGradKV                   string
-	attentionGradKVSplit                                                   string
+	embed, linear, dora, shrink, norm, rope, prefill, prefillSplit, decode                          string
+	linearGrad, shrinkGrad, shrinkTall, shrinkGradTall, loraGrad, optimizer, siluGrad, crossEntropy string
+	normGrad, ropeGrad                                                                              string
+	attentionGradQ, attentionGradQSplit, attentionGradKV                                            string
+	attentionGradKVSplit                                                                            string
 }
 
 func namesFor(weight, act weights.DType) names {
@@ -94,7 +95,9 @@ func namesFor(weight, act weights.DType) names {
 		embed: "embed-" + w, linear: "linear-" + w + "-" + a, dora: "dora-" + w + "-" + a,
 		shrink: "shrink-" + a, norm: "norm-" + a, rope: "rope-" + a,
 		prefill: "attention_prefill-" + a, prefillSplit: "attention_prefill-" + a + "-split", decode: "attention_decode-" + a,
-		linearGrad: "linear_grad-" + w + "-" + a, shrinkGrad: "shrink_grad-" + a, loraGrad: "lora_grad-" + a, optimizer: "optimizer-" + a,
+		linearGrad: "linear_grad-" + w + "-" + a, shrinkGrad: "shrink_grad-" + a, shrinkTall: "shrink_tall-" + a, shrinkGradTall: "shrink_grad_tall-" + a,
+		loraGrad: "lora_grad-" + a, optimizer: "optimizer-" + a,
+		siluGrad: "silu_grad-" + a, crossEntropy: "cross_entropy-" + a, normGrad: "norm_grad-" + a, ropeGrad: "rope_grad-" + a,
 		attentionGradQ: "attention_grad_q-" + a, attentionGradQSplit: "attention_grad_q-" + a + "-split",
 		attentionGradKV: "attention_grad_kv-" + a, attentionGradKVSplit: "attention_grad_kv-" + a + "-split",
 	}

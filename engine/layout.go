@@ -25,6 +25,7 @@ type shape struct {
 	tokens, positions, cells, slots entry
 	tiles                           entry // shrink
 	tileCount, tileRows             int
+	tall                            bool // they are those of the shrinks of many rows
 	blockTables                     entry
 	prefill, decode                 runs
 	splits                          int   // workgroups for each decode run's keys
@@ -87,7 +88,7 @@ func (e *Engine) arrange(f *frame) {
 	if l.adapters {
 		l.slots = add(to, t.slots)
 		l.run = alignedRun(t.slots)
-		l.tileRows = tileRows(t.slots, int(e.kernels.Tuning.ShrinkRows))
+		l.tileRows, l.tall = e.tileRows(t.slots)
 		tiles := cutTiles(t.slots, l.tileRows, l.trainRows())
 		l.tiles, l.tileCount = add(to, tiles), len(tiles)/3
 	}
@@ -97,7 +98,7 @@ func (e *Engine) arrange(f *frame) {
 
 // shrinkTiles are the tiles of the rows' adapters.
 func (l *layout) shrinkTiles(e *Engine) Tiles {
-	return Tiles{List: e.at(l.tiles), Count: l.tileCount, Rows: l.tileRows}
+	return Tiles{List: e.at(l.tiles), Count: l.tileCount, Rows: l.tileRows, Tall: l.tall}
 }
 
 // addWants lists the rows whose logits are wanted: of training rows apart.
@@ -156,6 +157,15 @@ func alignedRun(slots []int32) int {
 	return run
 }
 
+// tileRows is the height of the step's shrink tiles, and whether they are tall.
+func (e *Engine) tileRows(slots []int32) (rows int, tall bool) {
+	t := e.kernels.Tuning
+	if t.Tall.From > 0 && len(slots) >= t.Tall.From {
+		return int(t.Tall.Rows), true
+	}
+	return tileRows(slots, int(t.ShrinkRows)), false
+}
+
 // tileRows is the height of tiles that wastes least: the smallest power of two
 // that holds the longest run of an adapter, at most the tuning's.
 func tileRows(slots []int32, most int) int {
@@ -192,7 +202,7 @@ func (e *Engine) arrangeWants(l *layout) {
 	t, to := &e.gathered, &e.frame.tables
 	for i, w := range l.wants {
 		t.lists = append(t.lists, int32(w.row))
-		t.params = append(t.params, sampleRow(w.Want, i%logitRows, len(t.edits)))
+		t.params = append(t.params, sampleRow(w.Want, i%e.logitRows(), len(t.edits)))
 		if w.Target < 0 {
 			t.edits = appendEdits(t.edits, w.Sampling.Edits)
 		}

@@ -58,7 +58,7 @@ func (e *Engine) arrangeTraining(l *layout, slots []int32) {
 		return
 	}
 	t, own := l.train, l.train.layout
-	own.maxRank, own.tileRows, own.run = l.maxRank, l.tileRows, alignedRun(slots[:own.rows])
+	own.maxRank, own.tileRows, own.tall, own.run = l.maxRank, l.tileRows, l.tall, alignedRun(slots[:own.rows])
 	own.tokens, own.positions, own.cells, own.slots = l.tokens, l.positions, l.cells, l.slots
 	own.blockTables, own.prefill.list, own.tiles = l.blockTables, l.prefill.list, l.tiles
 	own.tileCount = len(cutTiles(slots[:own.rows], own.tileRows, own.rows)) / 3

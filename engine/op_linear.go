@@ -16,7 +16,7 @@ const (
 	Plain    Epilogue = iota // Y = sums, float32
 	Add                      // Y += sums, float32: the residual stream
 	SiLU                     // Y = silu(part 0) * part 1, in the activation type
-	SiLUKeep                 // as SiLU, and Keep = the parts side by side, float32
+	SiLUKeep                 // as SiLU, and Keep = the parts side by side, in the activation type
 )
 
 // gated tells whether two parts make one output.
@@ -65,7 +65,7 @@ type Linear struct {
 	LoRA
 	X        vk.Range // [Rows, In] in the activation type
 	Y        vk.Range // [Rows, Width]
-	Keep     vk.Range // [Rows, 2*Outs[0]] float32: with SiLUKeep, gate and up before the activation
+	Keep     vk.Range // [Rows, 2*Outs[0]] in the activation type: with SiLUKeep, gate and up before the activation
 	Rows     int
 	Epilogue Epilogue
 	Tile     *shaders.Tile // nil: chosen by the tuning
@@ -137,7 +137,7 @@ func (k *Kernels) checkLinear(l Linear) error {
 		{"Y", l.Y, l.Rows * l.Width(l.Epilogue) * size},
 	}
 	if l.Epilogue == SiLUKeep {
-		fields = append(fields, field{"Keep", l.Keep, 4 * l.Rows * 2 * l.Outs[0]})
+		fields = append(fields, field{"Keep", l.Keep, k.Act.Size() * l.Rows * 2 * l.Outs[0]})
 	}
 	if l.Slots.Size > 0 {
 		if err := quads("linear", l.Stride); err != nil {

@@ -13,7 +13,7 @@ import (
 type LinearGrad struct {
 	Product
 	LoRA          // V is U, what ShrinkGrad left; Gains must be false
-	DY   vk.Range // [Rows, Width(Plain)] float32
+	DY   vk.Range // [Rows, Width(Plain) rounded up to a multiple of 4] in the activation type
 	DX   vk.Range // [Rows, In] float32
 	Rows int
 	Tile *shaders.Tile // nil: the tuning's
@@ -42,14 +42,14 @@ func (k *Kernels) LinearGrad(rec *vk.Recorder, l LinearGrad) error {
 	}
 	push := linearGradPush{
 		dy: l.DY.Address, parts: l.Table.Address, u: l.V.Address, slots: l.Slots.Address, dx: l.DX.Address,
-		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), dyStride: uint32(l.Width(Plain)), uStride: uint32(l.Stride),
+		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), dyStride: uint32(quadded(l.Width(Plain))), uStride: uint32(l.Stride),
 	}
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push),
 		Groups: [3]uint32{uint32(ceil(l.In, int(tile.Columns*tile.Workgroup))), uint32(ceil(l.Rows, int(tile.Rows))), 1},
 		Reads:  append(present(l.DY, l.Table, l.V, l.Slots), l.LoRA.Reads...), Writes: []vk.Range{l.DX},
 		Work: vk.Work{
-			Bytes: float64(l.Width(Plain)*l.In*k.Weight.Size() + 4*l.Rows*(l.Width(Plain)+l.In)),
+			Bytes: float64(l.Width(Plain)*l.In*k.Weight.Size() + l.Rows*(k.Act.Size()*l.Width(Plain)+4*l.In)),
 			Flops: 2 * float64(l.Rows) * float64(l.Width(Plain)) * float64(l.In),
 		},
 	})
@@ -76,7 +76,7 @@ func (k *Kernels) checkLinearGrad(l LinearGrad) error {
 		return err
 	}
 	fields := []field{
-		{"DY", l.DY, 4 * l.Rows * l.Width(Plain)}, {"Table", l.Table, len(l.Outs) * partBytes}, {"DX", l.DX, 4 * l.Rows * l.In},
+		{"DY", l.DY, k.Act.Size() * l.Rows * quadded(l.Width(Plain))}, {"Table", l.Table, len(l.Outs) * partBytes}, {"DX", l.DX, 4 * l.Rows * l.In},
 	}
 	for i, w := range l.Weights {
 		fields = append(fields, field{fmt.Sprintf("W%d", i), w, l.Outs[i] * l.In * k.Weight.Size()})

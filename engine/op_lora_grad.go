@@ -12,7 +12,7 @@ type LoRAGrad struct {
 	Product
 	Segments vk.Range   // [Count] of (first row, rows, slot) int32: all rows of a slot, each slot once
 	X        vk.Range   // [Rows, In] in the activation type
-	DY       vk.Range   // [Rows, Width(Plain)] float32
+	DY       vk.Range   // [Rows, Width(Plain) rounded up to a multiple of 4] in the activation type
 	U, V     vk.Range   // [Rows, parts, Stride] float32: what ShrinkGrad and Shrink left
 	Reads    []vk.Range // the slot table
 	Writes   []vk.Range // the gradients, which are added to
@@ -29,9 +29,6 @@ type loraGradPush struct {
 
 const _ = vk.MaxPush - unsafe.Sizeof(loraGradPush{})
 
-// loraGradQuads is how many times four ranks an invocation sums.
-const loraGradQuads = 2
-
 // LoRAGrad records the op.
 func (k *Kernels) LoRAGrad(rec *vk.Recorder, l LoRAGrad) error {
 	const op = "lora_grad"
@@ -39,21 +36,21 @@ func (k *Kernels) LoRAGrad(rec *vk.Recorder, l LoRAGrad) error {
 	if err := firstError(
 		quads(op, l.In, l.Stride, l.MaxRank), positive(op, l.Rows, l.Count, l.Stride-l.MaxRank+1),
 		require(op, field{"Table", l.Table, parts * partBytes}, field{"Segments", l.Segments, 12 * l.Count},
-			field{"X", l.X, l.Rows * l.In * k.Act.Size()}, field{"DY", l.DY, 4 * l.Rows * width},
+			field{"X", l.X, l.Rows * l.In * k.Act.Size()}, field{"DY", l.DY, l.Rows * quadded(width) * k.Act.Size()},
 			field{"U", l.U, 4 * l.Rows * parts * l.Stride}, field{"V", l.V, 4 * l.Rows * parts * l.Stride})); err != nil {
 		return err
 	}
-	each := min(loraGradQuads, ceil(l.MaxRank, 4))
-	wg := k.Tuning.MapWorkgroup
-	p, err := k.pipeline(k.names.loraGrad, wg, uint32(each), bit(l.step() == 4))
+	t := k.Tuning.LoRAGrad
+	each := min(int(t.Quads), ceil(l.MaxRank, 4))
+	p, err := k.pipeline(k.names.loraGrad, t.Workgroup, uint32(each), bit(l.step() == 4), t.Shares, t.Ahead)
 	if err != nil {
 		return err
 	}
 	push := loraGradPush{
 		x: l.X.Address, dy: l.DY.Address, parts: l.Table.Address, u: l.U.Address, v: l.V.Address, segments: l.Segments.Address,
-		k: uint32(l.In), count: uint32(parts), dyStride: uint32(width), stride: uint32(l.Stride),
+		k: uint32(l.In), count: uint32(parts), dyStride: uint32(quadded(width)), stride: uint32(l.Stride),
 	}
-	span := 4 * int(wg)
+	span := 4 * int(t.Workgroup/t.Shares)
 	groups := parts * ceil(l.In, span)
 	for _, out := range l.Outs {
 		groups += ceil(out, span)
@@ -62,7 +59,10 @@ func (k *Kernels) LoRAGrad(rec *vk.Recorder, l LoRAGrad) error {
 		Pipeline: p, Push: vk.Push(&push), Groups: [3]uint32{uint32(groups), uint32(ceil(l.MaxRank, 4*each)), uint32(l.Count)},
 		Reads:  append(append([]vk.Range{l.X, l.DY, l.Table, l.U, l.V, l.Segments}, l.Reads...), l.Writes...),
 		Writes: l.Writes,
-		Work:   vk.Work{Flops: 2 * float64(l.Rows*l.MaxRank) * float64(parts*l.In+width)},
+		Work: vk.Work{
+			Bytes: float64(l.Rows * (l.In + width) * k.Act.Size()),
+			Flops: 2 * float64(l.Rows*l.MaxRank) * float64(parts*l.In+width),
+		},
 	})
 	return nil
 }

@@ -13,7 +13,7 @@ type RopeGrad struct {
 	Heads
 	QKV       vk.Range // [Rows, (Query + 2 Key) * Size] float32: the product, as Rope took it; null where there are no norms
 	D         vk.Range // [Rows, (Query + 2 Key) * Size] float32
-	DQKV      vk.Range // [Rows, (Query + 2 Key) * Size] float32: the result; apart from D
+	DQKV      vk.Range // [Rows, (Query + 2 Key) * Size] in the activation type: the result; apart from D
 	Turns     vk.Range // [Context, Size] float32: cos in the first half, sin in the second
 	Positions vk.Range // [Rows] int32 below Context: the caller checks
 	QNorm     vk.Range // [Size] float32 or null
@@ -34,11 +34,11 @@ const _ = vk.MaxPush - unsafe.Sizeof(ropeGradPush{})
 
 // RopeGrad records the op.
 func (k *Kernels) RopeGrad(rec *vk.Recorder, r RopeGrad) error {
-	if err := r.check(); err != nil {
+	if err := r.check(k.Act.Size()); err != nil {
 		return err
 	}
 	wg := k.Tuning.MapWorkgroup
-	p, err := k.pipeline("rope_grad", wg, uint32(r.Size), bit(r.normed()))
+	p, err := k.pipeline(k.names.ropeGrad, wg, uint32(r.Size), bit(r.normed()))
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (k *Kernels) RopeGrad(rec *vk.Recorder, r RopeGrad) error {
 		Pipeline: p, Push: vk.Push(&push),
 		Groups: [3]uint32{uint32(ceil(all*r.Size/8, int(wg))), uint32(r.Rows), 1},
 		Reads:  reads, Writes: []vk.Range{r.DQKV},
-		Work: vk.Work{Bytes: float64(8 * r.Rows * all * r.Size)},
+		Work: vk.Work{Bytes: float64((4 + k.Act.Size()) * r.Rows * all * r.Size)},
 	})
 	return nil
 }
@@ -63,11 +63,11 @@ func (k *Kernels) RopeGrad(rec *vk.Recorder, r RopeGrad) error {
 // normed tells whether q and k were normed by head.
 func (r RopeGrad) normed() bool { return r.QNorm.Size > 0 }
 
-func (r RopeGrad) check() error {
+func (r RopeGrad) check(act int) error {
 	const op = "rope_grad"
 	rows := 4 * r.Rows * (r.Query + 2*r.Key) * r.Size
 	fields := []field{
-		{"D", r.D, rows}, {"DQKV", r.DQKV, rows},
+		{"D", r.D, rows}, {"DQKV", r.DQKV, rows / 4 * act},
 		{"Turns", r.Turns, 4 * r.Context * r.Size},
 		{"Positions", r.Positions, 4 * r.Rows},
 	}

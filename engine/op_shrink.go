@@ -12,7 +12,8 @@ import (
 type Tiles struct {
 	List  vk.Range // [Count] of (first row, rows, slot) int32
 	Count int
-	Rows  int // the most rows of a tile; 0: the tuning's ShrinkRows
+	Rows  int  // the most rows of a tile; 0: the tuning's ShrinkRows
+	Tall  bool // they are cut for the shrinks of many rows: at most the tuning's Tall.Rows
 }
 
 // Shrink is V = scale * X . A^T for the rows of the tiles.
@@ -39,6 +40,9 @@ func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
 	if err := firstError(s.check("shrink"), require("shrink", field{"X", s.X, s.Rows * s.In * k.Act.Size()})); err != nil {
 		return err
 	}
+	if s.Tall {
+		return k.shrinkTall(rec, s)
+	}
 	t := k.Tuning
 	ranks, blocks := k.rankShape(s)
 	p, err := k.pipeline(k.names.shrink, t.ShrinkWorkgroup, s.Tiles.height(t), ranks, bit(t.ShrinkSplitK))
@@ -52,9 +56,13 @@ func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push), Groups: grid(s.Count * blocks),
 		Reads: append([]vk.Range{s.X, s.Table, s.List}, s.Reads...), Writes: []vk.Range{s.V},
-		Work: vk.Work{Flops: 2 * float64(s.Rows*len(s.Outs)*s.MaxRank) * float64(s.In)},
+		Work: k.shrinkWork(s),
 	})
 	return nil
+}
+
+func (k *Kernels) shrinkWork(s Shrink) vk.Work {
+	return vk.Work{Bytes: float64(s.Rows * s.In * k.Act.Size()), Flops: 2 * float64(s.Rows*len(s.Outs)*s.MaxRank) * float64(s.In)}
 }
 
 // height is the tile height the kernel is made for.

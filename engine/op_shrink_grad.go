@@ -11,7 +11,7 @@ import (
 type ShrinkGrad struct {
 	Product
 	Tiles
-	DY    vk.Range   // [Rows, Width(Plain)] float32
+	DY    vk.Range   // [Rows, Width(Plain) rounded up to a multiple of 4] in the activation type
 	U     vk.Range   // [Rows, parts, Stride] float32
 	Reads []vk.Range // the slot table and the adapters' memory
 
@@ -35,8 +35,11 @@ func (k *Kernels) ShrinkGrad(rec *vk.Recorder, s ShrinkGrad) error {
 	if err := firstError(
 		quads(op, s.Stride, s.MaxRank), positive(op, s.Rows, s.Count, s.Stride-s.MaxRank+1),
 		require(op, field{"Table", s.Table, len(s.Outs) * partBytes}, field{"List", s.List, 12 * s.Count},
-			field{"DY", s.DY, 4 * s.Rows * width}, field{"U", s.U, 4 * s.Rows * len(s.Outs) * s.Stride})); err != nil {
+			field{"DY", s.DY, s.Rows * quadded(width) * k.Act.Size()}, field{"U", s.U, 4 * s.Rows * len(s.Outs) * s.Stride})); err != nil {
 		return err
+	}
+	if s.Tall && s.step() == 4 {
+		return k.shrinkGradTall(rec, s)
 	}
 	quadsEach, apart := uint32(1), int(t.ShrinkWorkgroup)
 	if t.ShrinkSplitK {
@@ -49,12 +52,17 @@ func (k *Kernels) ShrinkGrad(rec *vk.Recorder, s ShrinkGrad) error {
 	blocks := ceil(s.MaxRank, 4*int(quadsEach)*apart)
 	push := shrinkGradPush{
 		dy: s.DY.Address, parts: s.Table.Address, u: s.U.Address, tiles: s.List.Address,
-		count: uint32(len(s.Outs)), dyStride: uint32(width), uStride: uint32(s.Stride), tileCount: uint32(s.Count), blocks: uint32(blocks),
+		count: uint32(len(s.Outs)), dyStride: uint32(quadded(width)), uStride: uint32(s.Stride), tileCount: uint32(s.Count), blocks: uint32(blocks),
 	}
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push), Groups: grid(s.Count * len(s.Outs) * blocks),
 		Reads: append([]vk.Range{s.DY, s.Table, s.List}, s.Reads...), Writes: []vk.Range{s.U},
-		Work: vk.Work{Flops: 2 * float64(s.Rows*s.MaxRank) * float64(width)},
+		Work: k.shrinkGradWork(s),
 	})
 	return nil
+}
+
+func (k *Kernels) shrinkGradWork(s ShrinkGrad) vk.Work {
+	width := float64(s.Width(Plain))
+	return vk.Work{Bytes: float64(s.Rows*k.Act.Size()) * width, Flops: 2 * float64(s.Rows*s.MaxRank) * width}
 }

@@ -9,7 +9,7 @@ import (
 	"loquetier/engine/vk"
 )
 
-// sample records logits and picks for the rows that are wanted, logitRows at
+// sample records logits and picks for the rows that are wanted, some at
 // a time: no logits are computed for any other row.
 func (e *Engine) sample(rec *vk.Recorder, l *layout) error {
 	if len(l.wants) == 0 {
@@ -22,8 +22,8 @@ func (e *Engine) sample(rec *vk.Recorder, l *layout) error {
 		return fmt.Errorf("results: %w", err)
 	}
 	kept := 0
-	for from := 0; from < n; from += logitRows {
-		to := min(from+logitRows, n)
+	for from := 0; from < n; from += e.logitRows() {
+		to := min(from+e.logitRows(), n)
 		if err := e.samplePiece(rec, l, from, to); err != nil {
 			return err
 		}

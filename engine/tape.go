@@ -25,12 +25,14 @@ type tape struct {
 
 	residual vk.Buffer // [rows, hidden] float32: the residual stream when recomputed
 	dx       vk.Buffer // [rows, hidden] float32: gradient of the residual stream
+	dxCopy   vk.Buffer // [rows, hidden]: the same, where the activation type is another
 	dh       vk.Buffer // [rows, hidden] float32: gradient of a norm's output
 	dff      vk.Buffer // [rows, intermediate] float32
 	datt     vk.Buffer // [rows, heads * size] float32
 	delta    vk.Buffer // [rows, heads] float32: attention's output times its gradient
 	turned   vk.Buffer // [rows, q + k + v] float32: gradients of rotated q, k and of v
-	dqkv     vk.Buffer // [rows, q + k + v] float32
+	dqkv     vk.Buffer // [rows, q + k + v]
+	dlogits  vk.Buffer // [logitRows, vocab, rounded up to a multiple of 4]
 	dhl      vk.Buffer // [logitRows, hidden] float32
 	u        vk.Buffer // the shrinks' gradients; grown
 	partials vk.Buffer // of the gradients' norms; grown
@@ -38,13 +40,18 @@ type tape struct {
 
 // workSizes lists the backward pass's room to work in.
 func (e *Engine) workSizes() []sized {
-	c, t, n := e.checkpointConfig, &e.tape, e.config.TrainRows
+	c, t, n, act := e.checkpointConfig, &e.tape, e.config.TrainRows, e.precision.Act.Size()
 	q, qkv := c.Heads*c.HeadDim, (c.Heads+2*c.KVHeads)*c.HeadDim
-	return []sized{
+	list := []sized{
 		{&t.residual, 4 * n * c.HiddenSize}, {&t.dx, 4 * n * c.HiddenSize}, {&t.dh, 4 * n * c.HiddenSize},
 		{&t.dff, 4 * n * c.IntermediateSize}, {&t.datt, 4 * n * q}, {&t.delta, 4 * n * c.Heads},
-		{&t.turned, 4 * n * qkv}, {&t.dqkv, 4 * n * qkv}, {&t.dhl, 4 * logitRows * c.HiddenSize},
+		{&t.turned, 4 * n * qkv}, {&t.dqkv, act * n * qkv},
+		{&t.dlogits, act * e.logitRows() * quadded(c.VocabSize)}, {&t.dhl, 4 * e.logitRows() * c.HiddenSize},
 	}
+	if act != 4 {
+		list = append(list, sized{&t.dxCopy, act * n * c.HiddenSize})
+	}
+	return list
 }
 
 // inputSizes lists the layers' inputs.
@@ -90,7 +97,7 @@ func (t *tape) all() []vk.Buffer {
 	for i := range t.kept {
 		list = append(list, t.kept[i].all()...)
 	}
-	return append(list, t.residual, t.dx, t.dh, t.dff, t.datt, t.delta, t.turned, t.dqkv, t.dhl, t.u, t.partials)
+	return append(list, t.residual, t.dx, t.dxCopy, t.dh, t.dff, t.datt, t.delta, t.turned, t.dqkv, t.dlogits, t.dhl, t.u, t.partials)
 }
 
 // recomputed tells whether a layer's activations are gone when its turn in the

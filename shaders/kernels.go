@@ -51,13 +51,19 @@ var storages = []string{"f32", "f16", "bf16"}
 // Kernels is the table of everything that is compiled. The generator, the
 // loader and the tests walk it.
 func Kernels() []Kernel {
-	table := []Kernel{{Op: "sample"}, {Op: "norm_grad"}, {Op: "silu_grad"}, {Op: "rope_grad"}, {Op: "cross_entropy"}, {Op: "grad_norm"}}
+	table := []Kernel{{Op: "sample"}, {Op: "grad_norm"}}
 	for _, act := range storages {
 		table = append(table,
 			Kernel{Op: "random", Variant: act, Defines: acts(act)},
 			Kernel{Op: "shrink", Variant: act, Defines: acts(act)},
+			Kernel{Op: "shrink", Family: "tall", Variant: act, Defines: acts(act)},
 			Kernel{Op: "shrink_grad", Variant: act, Defines: acts(act)},
+			Kernel{Op: "shrink_grad", Family: "tall", Variant: act, Defines: acts(act)},
 			Kernel{Op: "lora_grad", Variant: act, Defines: acts(act)},
+			Kernel{Op: "silu_grad", Variant: act, Defines: acts(act)},
+			Kernel{Op: "norm_grad", Variant: act, Defines: acts(act)},
+			Kernel{Op: "rope_grad", Variant: act, Defines: acts(act)},
+			Kernel{Op: "cross_entropy", Variant: act, Defines: acts(act)},
 			Kernel{Op: "optimizer", Variant: act, Defines: acts(act)},
 			Kernel{Op: "norm", Variant: act, Defines: acts(act)},
 			Kernel{Op: "rope", Variant: act, Defines: acts(act)},

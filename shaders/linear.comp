@@ -39,7 +39,7 @@ layout(push_constant) uniform Push {
     F32 v;         // the shrink's result, scaled: [rows, count, v_stride]
     Ints slots;    // [rows] slot or -1 for the base; unused with NONE
     uvec2 y;       // [rows, y_stride], float32 or, with SILU, the activation type
-    F32 keep;      // with SILU_KEEP [rows, 2 y_stride]: gate, then up
+    ACT keep;      // with SILU_KEEP [rows, 2 y_stride]: gate, then up
     uint rows, k, count, y_stride, v_stride;
     uint gains;    // 1 where some adapter of the step has a gain
 };
@@ -181,8 +181,8 @@ void finish(uint m, float row[TN]) {
             if (column + c >= part[0].n) continue;
             store2_act(ACT(y), m * y_stride + column + c, g / (1.0 + exp(-g)) * u);
             if (EPILOGUE != SILU_KEEP) continue;
-            store2_f32(keep, 2 * m * y_stride + column + c, g);
-            store2_f32(keep, (2 * m + 1) * y_stride + column + c, u);
+            store2_act(keep, 2 * m * y_stride + column + c, g);
+            store2_act(keep, (2 * m + 1) * y_stride + column + c, u);
         }
         return;
     }

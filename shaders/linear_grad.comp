@@ -21,7 +21,7 @@ const uint NONE = 0, ALIKE = 1, MIXED = 2;        // as in linear.comp
 const uint WG = gl_WorkGroupSize.x;
 
 layout(push_constant) uniform Push {
-    F32 dy;        // [rows, dy_stride], the parts side by side
+    ACT dy;        // [rows, dy_stride], the parts side by side
     Parts parts;   // [count]
     F32 u;         // [rows, count, u_stride]
     Ints slots;    // [rows]; unused with NONE
@@ -34,7 +34,7 @@ uint column[VECS]; // likewise
 vec4 acc[TM * VECS];
 
 // load_dy is STEP outputs' gradients of a row.
-vec4 load_dy(uint at) { return STEP == 4 ? load_f32(dy, at) : vec4(Floats(dy).v[at], 0, 0, 0); }
+vec4 load_dy(uint at) { return STEP == 4 ? load_act(dy, at) : vec4(load1_act(dy, at), 0, 0, 0); }
 
 void base_product(Part part) {
     WEIGHT w = WEIGHT(part.w);

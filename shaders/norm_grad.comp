@@ -13,6 +13,7 @@ layout(push_constant) uniform Push {
     F32 g;      // [width]
     F32 dy;     // [rows, width]
     F32 dx;     // [., width]
+    ACT copy;   // [., width] dx again, as the products take it; null: none
     Ints list;  // [rows] the row of x and dx behind each row of dy; null: its own
     uint rows, width;
     float eps;
@@ -40,6 +41,8 @@ void main() {
     const float r = inversesqrt(s.x / float(width) + eps), pull = r * r * s.y / float(width);
     for (uint i = gl_LocalInvocationID.x * 4; i < width; i += WG * 4) {
         vec4 d = load_f32(g, i) * load_f32(dy, from + i) - load_f32(x, at + i) * pull;
-        store_f32(dx, at + i, load_f32(dx, at + i) + r * d);
+        const vec4 sum = load_f32(dx, at + i) + r * d;
+        store_f32(dx, at + i, sum);
+        if (!IS_NULL(copy)) store_act(copy, at + i, sum);
     }
 }

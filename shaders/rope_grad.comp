@@ -18,7 +18,7 @@ const uint WG = gl_WorkGroupSize.x, PER_HEAD = HEAD / 8, HALF = HEAD / 2;
 layout(push_constant) uniform Push {
     F32 qkv;         // [rows, (heads + 2 kv_heads) * HEAD]; null without NORMS
     F32 d;           // [rows, (heads + 2 kv_heads) * HEAD]
-    F32 dqkv;        // the result, shaped as d
+    ACT dqkv;        // the result, shaped as d
     F32 turns;       // [positions, HEAD]: cos in the first half, sin in the second
     Ints positions;  // [rows]
     F32 q_norm;      // [HEAD]
@@ -66,6 +66,6 @@ void main() {
     Pairs g = turned_back(at, turn, i);
     if (head >= heads + kv_heads) g = pairs_of(d, at, i);
     else if (NORMS == 1) g = norm_grad(g, head, at, turn, i);
-    store_f32(dqkv, at + i, g.a);
-    store_f32(dqkv, at + HALF + i, g.b);
+    store_act(dqkv, at + i, g.a);
+    store_act(dqkv, at + HALF + i, g.b);
 }

@@ -19,7 +19,7 @@ layout(constant_id = 4) const uint STEP = 4;   // outputs at a time, as in linea
 const uint WG = gl_WorkGroupSize.x, APART = SPLIT == 1 ? 1 : WG;
 
 layout(push_constant) uniform Push {
-    F32 dy;       // [rows, dy_stride], the parts side by side
+    ACT dy;       // [rows, dy_stride], the parts side by side
     Parts parts;  // [count]
     F32 u;        // [rows, count, u_stride]
     Ints tiles;   // [tile_count] of (first row, rows, slot)
@@ -37,7 +37,7 @@ void gather(Part part, Slot s) { // lanes over ranks
         vec4 d[TM];
         for (uint i = 0; i < TM; i++) {
             const uint at = row[i] * dy_stride + part.offset + n;
-            d[i] = STEP == 4 ? load_f32(dy, at) : vec4(Floats(dy).v[at], 0, 0, 0);
+            d[i] = STEP == 4 ? load_act(dy, at) : vec4(load1_act(dy, at), 0, 0, 0);
         }
         for (uint j = 0; j < STEP; j++)
             for (uint q = 0; q < QUADS; q++) {
@@ -52,7 +52,7 @@ void sweep(Part part, Slot s) { // lanes over outputs
     for (uint n = gl_LocalInvocationID.x; n < part.n; n += WG)
         for (uint q = 0; q < QUADS; q++) {
             vec4 b = load_act(s.b, n * s.rank + rank[q]);
-            for (uint i = 0; i < TM; i++) acc[i * QUADS + q] += Floats(dy).v[row[i] * dy_stride + part.offset + n] * b;
+            for (uint i = 0; i < TM; i++) acc[i * QUADS + q] += load1_act(dy, row[i] * dy_stride + part.offset + n) * b;
         }
 }
 

@@ -50,6 +50,16 @@ void store_bf16(BF16 b, uint i, vec4 x) {
     b.v[i >> 2] = uvec2(u.x | u.y << 16, u.z | u.w << 16);
 }
 
+// One number, where rows need not start at a multiple of 4.
+float load1_f32(F32 b, uint i) { return b.v[i >> 2][i & 3]; }
+
+float load1_f16(F16 b, uint i) { return unpackHalf2x16(b.v[i >> 2][(i >> 1) & 1])[i & 1]; }
+
+float load1_bf16(BF16 b, uint i) {
+    uint p = b.v[i >> 2][(i >> 1) & 1];
+    return uintBitsToFloat((i & 1) == 0 ? p << 16 : p & 0xffff0000u);
+}
+
 // Pairs, for results that leave a register tile two at a time; i is even.
 void store2_f32(F32 b, uint i, vec2 x) {
     b.v[i >> 2][i & 3] = x.x;
@@ -77,16 +87,19 @@ void store2_bf16(BF16 b, uint i, vec2 x) {
 #if defined(ACT_F32)
 #define ACT F32
 #define load_act load_f32
+#define load1_act load1_f32
 #define store_act store_f32
 #define store2_act store2_f32
 #elif defined(ACT_F16)
 #define ACT F16
 #define load_act load_f16
+#define load1_act load1_f16
 #define store_act store_f16
 #define store2_act store2_f16
 #elif defined(ACT_BF16)
 #define ACT BF16
 #define load_act load_bf16
+#define load1_act load1_bf16
 #define store_act store_bf16
 #define store2_act store2_bf16
 #endif

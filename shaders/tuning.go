@@ -19,6 +19,9 @@ type Tuning struct {
 	ShrinkRanks      uint32 // most ranks a lane computes; with ShrinkSplitK those of a workgroup
 	ShrinkSplitK     bool   // lanes over K instead of over ranks
 	ShrinkGradQuads  uint32 // with ShrinkSplitK: how many times four ranks a workgroup of the gradient computes
+	Tall             Tall   // the shrinks of many rows
+	LoRAGrad         Outer
+	CrossEntropy     Sweep
 	PrefillWorkgroup uint32
 	PrefillLanes     uint32 // invocations that share a query; more than 1 needs subgroup shuffles
 	GradWorkgroup    uint32 // of attention's gradient by keys and values; that by queries is shaped as prefill is
@@ -31,6 +34,28 @@ type Tuning struct {
 	SampleWorkgroup  uint32
 	MapWorkgroup     uint32 // embed, rope and the backward kernels that are as simple
 	DoraWorkgroup    uint32
+}
+
+// Tall is a shape of the shrinks of many rows.
+type Tall struct {
+	From      int    // rows of a step that make it worth while; 0: none do
+	Workgroup uint32 // invocations, over what is summed up
+	Rows      uint32 // of a tile
+	Quads     uint32 // most times four ranks of a workgroup
+}
+
+// Outer is a shape of the kernel that sums outer products over rows.
+type Outer struct {
+	Workgroup uint32
+	Shares    uint32 // of the rows, each summed by Workgroup / Shares invocations
+	Ahead     uint32 // rows loaded before the first is added
+	Quads     uint32 // most times four ranks of an invocation
+}
+
+// Sweep is a shape of kernels in which a workgroup reads a row from end to end.
+type Sweep struct {
+	Workgroup uint32
+	Ahead     uint32 // times four numbers that an invocation loads before it uses the first
 }
 
 // Tile is a shape of the linear kernel.
@@ -58,6 +83,8 @@ func Tunings() []Tuning {
 			},
 			LinearGrad:      Tile{Workgroup: 8, Rows: 8, Columns: 8},
 			ShrinkWorkgroup: 8, ShrinkRows: 8, ShrinkRanks: 4,
+			LoRAGrad:         Outer{Workgroup: 8, Shares: 1, Ahead: 1, Quads: 2},
+			CrossEntropy:     Sweep{Workgroup: 8, Ahead: 1},
 			PrefillWorkgroup: 8, PrefillLanes: 1, GradWorkgroup: 8, GradLanes: 1, GradPer: 1,
 			DecodeWorkgroup: 8, DecodePer: 4, DecodeChunk: 256, DecodeGroups: 4,
 			SampleWorkgroup: 8, MapWorkgroup: 8, DoraWorkgroup: 8,
@@ -72,6 +99,9 @@ func Tunings() []Tuning {
 			},
 			LinearGrad:      Tile{Workgroup: 64, Rows: 8, Columns: 4},
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkGradQuads: 2,
+			Tall:             Tall{From: 64, Workgroup: 128, Rows: 8, Quads: 2},
+			LoRAGrad:         Outer{Workgroup: 256, Shares: 16, Ahead: 8, Quads: 2},
+			CrossEntropy:     Sweep{Workgroup: 512, Ahead: 4},
 			PrefillWorkgroup: 128, PrefillLanes: 4, GradWorkgroup: 128, GradLanes: 8, GradPer: 2,
 			DecodeWorkgroup: 128, DecodePer: 1, DecodeChunk: 256, DecodeGroups: 256,
 			SampleWorkgroup: 256, MapWorkgroup: 64, DoraWorkgroup: 128,

@@ -48,9 +48,9 @@ func TestLinearGrad(t *testing.T) {
 			b, k := newBench(t, 21), kernels(t, tuning(t, "software"), types.weight, types.act)
 			for i, c := range gradCases() {
 				p := b.newProduct(c.shape, types.weight, types.act)
-				dy := b.normal(c.rows*p.Width(engine.Plain), 1, weights.F32)
+				dy := b.normal(c.rows*p.Width(engine.Plain), 1, types.act)
 				dx := b.blank(4 * c.rows * c.in)
-				l := engine.LinearGrad{Product: p.Product, DY: b.stored(dy, weights.F32), DX: dx.Range, Rows: c.rows}
+				l := engine.LinearGrad{Product: p.Product, DY: b.stored(widened(dy, p.Width(engine.Plain)), types.act), DX: dx.Range, Rows: c.rows}
 				var slots []int32
 				var u []float32
 				if c.popularity != "" {

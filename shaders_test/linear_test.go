@@ -86,7 +86,7 @@ func (b *bench) newLinear(c linearCase, weight, act weights.DType) linear {
 	if c.epilogue == engine.SiLUKeep {
 		o.Epilogue = ref.Plain // what it keeps is what Plain would give
 		l.wantKeep = o.Run()
-		l.keep = b.blank(4 * len(l.wantKeep))
+		l.keep = b.blank(act.Size() * len(l.wantKeep))
 		l.Keep = l.keep.Range
 	}
 	return l
@@ -103,7 +103,7 @@ func (l linear) check(b *bench, k *engine.Kernels, tile *shaders.Tile, what ...a
 	b.dispatch(func(rec *vk.Recorder) error { return k.Linear(rec, l.Linear) }, outputs...)
 	requireClose(b, l.want, l.y.numbers(b, l.out), l.out, what...)
 	if l.keep != nil {
-		requireClose(b, l.wantKeep, l.keep.numbers(b, weights.F32), weights.F32, what...)
+		requireClose(b, l.wantKeep, l.keep.numbers(b, l.out), l.out, what...)
 	}
 }
 

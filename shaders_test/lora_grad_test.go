@@ -8,6 +8,7 @@ import (
 	"loquetier/engine"
 	"loquetier/engine/vk"
 	"loquetier/engine/weights"
+	"loquetier/shaders"
 	"loquetier/shaders/ref"
 )
 
@@ -26,18 +27,29 @@ func segmentsOf(slots []int32) []int32 {
 	return list
 }
 
+// outers are the tunings' shapes of lora_grad and some that they do not use.
+func outers() []shaders.Outer {
+	all := []shaders.Outer{
+		{Workgroup: 64, Shares: 1, Ahead: 2, Quads: 2}, {Workgroup: 32, Shares: 4, Ahead: 1, Quads: 1}, {Workgroup: 64, Shares: 16, Ahead: 8, Quads: 4},
+	}
+	for _, t := range shaders.Tunings() {
+		all = append([]shaders.Outer{t.LoRAGrad}, all...)
+	}
+	return all
+}
+
 func TestLoRAGrad(t *testing.T) {
 	for _, act := range types {
 		t.Run(fmt.Sprint(act), func(t *testing.T) {
 			b := newBench(t, 23)
-			for _, c := range gradCases() {
+			for i, c := range gradCases() {
 				if c.popularity == "" || c.popularity == "empty" {
 					continue
 				}
 				g := b.newLoRAGrad(c, act)
-				for j, wg := range []uint32{8, 64, 32} {
-					if j < 2 || act == weights.F32 {
-						g.check(b, wg, c)
+				for j, shape := range outers() {
+					if j < 2 || act == weights.F32 || (i+j)%3 == 0 {
+						g.check(b, shape, c)
 					}
 				}
 			}
@@ -58,12 +70,12 @@ func (b *bench) newLoRAGrad(c linearCase, act weights.DType) loraGrad {
 	g := loraGrad{product: b.newProduct(c.shape, act, act), act: act, rows: b.slotsOf(c.popularity, c.rows, len(c.ranks))}
 	slices.Sort(g.rows)
 	width, n := g.product.Width(engine.Plain), c.rows*len(c.outs)*g.stride
-	g.x, g.dy = b.normal(c.rows*c.in, 1, act), b.normal(c.rows*width, 1, weights.F32)
+	g.x, g.dy = b.normal(c.rows*c.in, 1, act), b.normal(c.rows*width, 1, act)
 	g.u, g.v = b.normal(n, 1, weights.F32), b.normal(n, 1, weights.F32)
 	segments := segmentsOf(g.rows)
 	g.LoRAGrad = engine.LoRAGrad{
 		Product: g.product.Product, Segments: b.integers(segments), Count: len(segments) / 3,
-		X: b.stored(g.x, act), DY: b.stored(g.dy, weights.F32), U: b.stored(g.u, weights.F32), V: b.stored(g.v, weights.F32),
+		X: b.stored(g.x, act), DY: b.stored(widened(g.dy, width), act), U: b.stored(g.u, weights.F32), V: b.stored(g.v, weights.F32),
 		Reads: g.reads, Rows: c.rows, Stride: g.stride, MaxRank: g.stride,
 	}
 	for _, at := range g.grads {
@@ -74,10 +86,10 @@ func (b *bench) newLoRAGrad(c linearCase, act weights.DType) loraGrad {
 	return g
 }
 
-func (g loraGrad) check(b *bench, workgroup uint32, what any) {
+func (g loraGrad) check(b *bench, shape shaders.Outer, what any) {
 	b.Helper()
 	tuned := tuning(b.T, "software")
-	tuned.MapWorkgroup = workgroup
+	tuned.LoRAGrad = shape
 	k := kernels(b.T, tuned, g.act, g.act)
 	var outputs []*output
 	for _, at := range g.grads {
@@ -93,8 +105,8 @@ func (g loraGrad) check(b *bench, workgroup uint32, what any) {
 			if at.a == nil {
 				continue
 			}
-			requireClose(b, added(at.startA, da[m]), at.a.numbers(b, weights.F32), weights.F32, what, "dA")
-			requireClose(b, added(at.startB, db[m]), at.b.numbers(b, weights.F32), weights.F32, what, "dB")
+			requireClose(b, added(at.startA, da[m]), at.a.numbers(b, weights.F32), weights.F32, what, shape, "dA")
+			requireClose(b, added(at.startB, db[m]), at.b.numbers(b, weights.F32), weights.F32, what, shape, "dB")
 		}
 	}
 }

@@ -2,6 +2,7 @@ package shaders_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"loquetier/engine"
@@ -39,11 +40,18 @@ func TestNormGrad(t *testing.T) {
 			dy, out := b.normal(n.Rows*width, 1, weights.F32), b.holding(encode(dx, weights.F32))
 			n.DY, n.DX = b.stored(dy, weights.F32), out.Range
 			want := ref.NormGrad(x, g, dy, dx, eps, list)
-			for _, tuning := range normGradTunings(t) {
-				k := kernels(t, tuning, weights.F32, weights.F32)
-				b.dispatch(func(rec *vk.Recorder) error { return k.NormGrad(rec, n) }, out)
-				requireClose(t, want, out.numbers(b, weights.F32), weights.F32,
-					fmt.Sprintf("width %d, %d of %d rows, workgroup %d", width, n.Rows, rows, tuning.ShrinkWorkgroup))
+			for j, tuning := range normGradTunings(t) {
+				act := types[j%len(types)]
+				k, copied := kernels(t, tuning, act, act), b.blank(act.Size()*len(dx))
+				if n.Copy = copied.Range; act == weights.F32 {
+					n.Copy = vk.Range{}
+				}
+				b.dispatch(func(rec *vk.Recorder) error { return k.NormGrad(rec, n) }, out, copied)
+				what := fmt.Sprintf("width %d, %d of %d rows, %v, workgroup %d", width, n.Rows, rows, act, tuning.ShrinkWorkgroup)
+				requireClose(t, want, out.numbers(b, weights.F32), weights.F32, what)
+				if n.Copy.Size > 0 {
+					requireClose(t, where(want, list, width), copied.numbers(b, act), act, what)
+				}
 			}
 		}
 	}
@@ -59,4 +67,18 @@ func TestNormGradOfZeros(t *testing.T) {
 	}
 	b.dispatch(func(rec *vk.Recorder) error { return k.NormGrad(rec, n) }, out)
 	requireClose(t, []float64{2, 4, -6, 0}, out.numbers(b, weights.F32), weights.F32)
+}
+
+// where has NaN in the rows that are not in a list; nil: all are.
+func where(x []float64, list []int32, width int) []float64 {
+	if list == nil {
+		return x
+	}
+	out := make([]float64, len(x))
+	for i := range out {
+		if out[i] = x[i]; !slices.Contains(list, int32(i/width)) {
+			out[i] = nan
+		}
+	}
+	return out
 }

@@ -23,9 +23,8 @@ func TestRopeGrad(t *testing.T) {
 			o.Positions = append(o.Positions, int32(row*7%context))
 		}
 		d := b.normal(rows*(heads.Query+2*heads.Key)*heads.Size, 1, weights.F32)
-		dqkv := b.blank(4 * len(d))
 		r := engine.RopeGrad{
-			Heads: heads, Rows: rows, Context: context, Eps: eps, D: b.stored(d, weights.F32), DQKV: dqkv.Range,
+			Heads: heads, Rows: rows, Context: context, Eps: eps, D: b.stored(d, weights.F32),
 			Turns: b.stored(o.Turns, weights.F32), Positions: b.integers(o.Positions),
 		}
 		for _, norms := range []bool{false, true} {
@@ -39,10 +38,12 @@ func TestRopeGrad(t *testing.T) {
 				if brief() && j > 1 && (i+j)%3 > 0 {
 					continue // each shape meets a few of the other workgroup sizes
 				}
-				k := kernels(t, tuning, weights.F32, weights.F32)
+				act := types[(i+j)%len(types)]
+				k, dqkv := kernels(t, tuning, act, act), b.blank(act.Size()*len(d))
+				r.DQKV = dqkv.Range
 				b.dispatch(func(rec *vk.Recorder) error { return k.RopeGrad(rec, r) }, dqkv)
-				requireClose(t, want, dqkv.numbers(b, weights.F32), weights.F32,
-					fmt.Sprintf("%v, norms %v, workgroup %d", heads, norms, tuning.MapWorkgroup))
+				requireClose(t, want, dqkv.numbers(b, act), act,
+					fmt.Sprintf("%v, %v, norms %v, workgroup %d", act, heads, norms, tuning.MapWorkgroup))
 			}
 		}
 	}

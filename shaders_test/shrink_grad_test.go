@@ -19,8 +19,8 @@ func TestShrinkGrad(t *testing.T) {
 					continue
 				}
 				p := b.newProduct(c.shape, act, act)
-				dy, slots := b.normal(c.rows*p.Width(engine.Plain), 1, weights.F32), b.slotsOf(c.popularity, c.rows, p.slots)
-				want, onDevice := ref.ShrinkGrad(p.modules, dy, slots, p.stride), b.stored(dy, weights.F32)
+				dy, slots := b.normal(c.rows*p.Width(engine.Plain), 1, act), b.slotsOf(c.popularity, c.rows, p.slots)
+				want, onDevice := ref.ShrinkGrad(p.modules, dy, slots, p.stride), b.stored(widened(dy, p.Width(engine.Plain)), act)
 				u := b.blank(4 * len(want))
 				for j, tuning := range tunings {
 					if j > 1 && (i+j)%5 > 0 {
