@@ -15,7 +15,7 @@ type pass struct {
 func (e *Engine) forward(rec *vk.Recorder, l *layout) error {
 	c, a := e.checkpointConfig, &e.arena
 	err := e.kernels.Embed(rec, Embed{
-		W: e.model.embedding.All(), Tokens: e.at(l.tokens), X: e.rows(a.x, l.rows, c.HiddenSize, 4),
+		W: e.model.embedding.All(), Tokens: e.at(l.tokens), Picks: e.frames.before(e.frame).ids.All(), X: e.rows(a.x, l.rows, c.HiddenSize, 4),
 		Rows: l.rows, Width: c.HiddenSize, Vocab: c.VocabSize,
 	})
 	for i := 0; err == nil && i < c.Layers; i++ {

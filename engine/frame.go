@@ -60,6 +60,16 @@ type frames struct {
 // next is the frame of the next step to start.
 func (f *frames) next() *frame { return &f.ring[(f.first+f.flying)%Depth] }
 
+// before is the frame of the step before that of another frame, where the two
+// overlap.
+func (f *frames) before(later *frame) *frame {
+	i := 0
+	for &f.ring[i] != later {
+		i++
+	}
+	return &f.ring[(i+Depth-1)%Depth]
+}
+
 // pop takes the oldest step out of flight. Where none is left the next one
 // takes the first frame: steps that do not overlap need no second set of buffers.
 func (f *frames) pop() *frame {

@@ -42,6 +42,53 @@ func TestStepsOverlap(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
+// Tokens that the host has not seen yet are those that it would have given.
+func TestPickedTokens(t *testing.T) {
+	e, base := openStories(t, engine.Config{})
+	adapters := []string{"", "math", "upper"}
+	steps := func() (all []*batch.Step) {
+		for i := range 20 {
+			step := decodeStep(t, e, base, i, adapters)
+			for j := range step.Spans {
+				w := &step.Spans[j].Wants[0]
+				w.TopN, w.Sampling.Temperature, w.Sampling.Seed, w.Sampling.Step = i%3, 1, uint64(j), uint32(i)
+			}
+			all = append(all, step)
+		}
+		return all
+	}
+	var want, got []*batch.Result
+	for i, step := range steps() {
+		for j := range step.Spans {
+			if i > 0 {
+				step.Spans[j].Tokens[0] = want[i-1].Picks[j][0].Token
+			}
+		}
+		result, err := e.Run(step)
+		require.NoError(t, err)
+		want = append(want, result)
+	}
+	for i, step := range append(steps(), nil) {
+		if step != nil {
+			for j := range step.Spans {
+				if i > 0 {
+					step.Spans[j].Tokens[0] = batch.Picked(j)
+				}
+			}
+			require.NoError(t, e.Start(step))
+		}
+		if i > 0 {
+			result, err := e.Wait()
+			require.NoError(t, err)
+			got = append(got, result)
+		}
+	}
+	require.Equal(t, want, got)
+	last := decodeStep(t, e, base, 0, adapters)
+	last.Spans[0].Tokens[0] = batch.Picked(0)
+	require.EqualError(t, e.Start(last), "span 0: token id -1 is outside the vocabulary of 2048", "no step is in flight")
+}
+
 func TestFlight(t *testing.T) {
 	e, base := openStories(t, engine.Config{})
 	step := decodeStep(t, e, base, 0, []string{""})

@@ -116,6 +116,9 @@ func (l *layout) addWants(span int, s *batch.Span) {
 func (e *Engine) addRows(l *layout, t *rowTables, s *batch.Span) {
 	for i, token := range s.Tokens {
 		p := s.Position + i
+		if pick, ok := batch.PickOf(token); ok {
+			token = ^int32(pick * e.frames.before(e.frame).layout.stride)
+		}
 		t.tokens = append(t.tokens, token)
 		t.positions = append(t.positions, int32(p))
 		t.cells = append(t.cells, s.Blocks[p/batch.BlockSize]*batch.BlockSize+int32(p%batch.BlockSize))

@@ -19,9 +19,13 @@ func TestEmbed(t *testing.T) {
 			for len(tokens) < rows {
 				tokens = append(tokens, b.Int32N(int32(vocab)))
 			}
-			want := ref.Embed(w, width, tokens)
+			picks := []int32{b.Int32N(int32(vocab)), 0, -1, int32(vocab), int32(vocab - 1)}
+			for i := range rows / 2 {
+				tokens[rows-1-i] = ^b.Int32N(int32(len(picks)))
+			}
+			want := ref.Embed(w, width, tokens, picks)
 			x := b.blank(4 * len(want))
-			e := engine.Embed{W: b.stored(w, weight), Tokens: b.integers(tokens), X: x.Range, Rows: rows, Width: width, Vocab: vocab}
+			e := engine.Embed{W: b.stored(w, weight), Tokens: b.integers(tokens), Picks: b.integers(picks), X: x.Range, Rows: rows, Width: width, Vocab: vocab}
 			for _, tuning := range mapTunings(t) {
 				k := kernels(t, tuning, weight, weight)
 				b.dispatch(func(rec *vk.Recorder) error { return k.Embed(rec, e) }, x)

@@ -46,11 +46,21 @@ func (s *Step) Rows() int {
 type Span struct {
 	Kind     Kind
 	Slot     int     // adapter slot, or Base
-	Tokens   []int32 // at least one
+	Tokens   []int32 // at least one; see Picked
 	Position int     // of the first token in its sequence
 	Blocks   []int32 // the sequence's cache blocks, in order; at least those up to the last token
 	Wants    []Want  // rows whose logits are needed
 }
+
+// Picked stands among a span's tokens for one that is not known yet: what want
+// number i of the step before chooses, counted over all its spans. That step, which has no
+// Train spans, must still be in flight. Where it finds no number to choose by, any
+// token is taken.
+func Picked(i int) int32 { return ^int32(i) }
+
+// PickOf is the number of the want that a token stands for; ok is false for a
+// token that is known.
+func PickOf(token int32) (i int, ok bool) { return int(^token), token < 0 }
 
 // Want asks for the logits of one row to be turned into a token.
 type Want struct {

@@ -32,7 +32,7 @@ func TestLinearByHand(t *testing.T) {
 }
 
 func TestEmbedGathers(t *testing.T) {
-	assert.Equal(t, []float64{5, 6, 1, 2, 5, 6}, Embed([]float32{1, 2, 3, 4, 5, 6}, 2, []int32{2, 0, 2}))
+	assert.Equal(t, []float64{5, 6, 1, 2, 5, 6, 3, 4, 5, 6}, Embed([]float32{1, 2, 3, 4, 5, 6}, 2, []int32{2, 0, 2, ^1, ^0}, []int32{-1, 1}))
 }
 
 func TestNormHasUnitMeanSquare(t *testing.T) {
