@@ -2,7 +2,6 @@ package cli
 
 import (
 	"sync"
-	"time"
 
 	"loquetier/engine"
 	"loquetier/engine/batch"
@@ -18,18 +17,15 @@ type meter struct {
 // counts sums steps up.
 type counts struct {
 	Steps, Rows int
-	Tokens      int           // chosen for requests
-	Shared      int           // steps that served several adapters, the base counted as one
-	Most        int           // most adapters in one step
-	Busy        time.Duration // time inside steps
+	Tokens      int // chosen for requests, and of each that a stop token ends one more
+	Shared      int // steps that served several adapters, the base counted as one
+	Most        int // most adapters in one step
 }
 
-// Run runs and counts a step.
-func (m *meter) Run(step *batch.Step) (*batch.Result, error) {
-	start := time.Now()
-	result, err := m.Engine.Run(step)
-	if err != nil {
-		return nil, err
+// Start starts and counts a step.
+func (m *meter) Start(step *batch.Step) error {
+	if err := m.Engine.Start(step); err != nil {
+		return err
 	}
 	slots := map[int]bool{}
 	tokens := 0
@@ -47,11 +43,10 @@ func (m *meter) Run(step *batch.Step) (*batch.Result, error) {
 	m.count.Rows += step.Rows()
 	m.count.Tokens += tokens
 	m.count.Most = max(m.count.Most, len(slots))
-	m.count.Busy += time.Since(start)
 	if len(slots) > 1 {
 		m.count.Shared++
 	}
-	return result, nil
+	return nil
 }
 
 // counts so far.

@@ -27,10 +27,10 @@ type paced struct {
 	before func(step int)
 }
 
-func (p *paced) Run(step *batch.Step) (*batch.Result, error) {
+func (p *paced) Start(step *batch.Step) error {
 	p.step++
 	p.before(p.step)
-	return p.Engine.Run(step)
+	return p.Engine.Start(step)
 }
 
 // visit is a request that comes before a step and may leave before another.

@@ -37,7 +37,7 @@ func (s *Scheduler) admit() {
 func (s *Scheduler) allot(q *sequence) bool {
 	found, last := s.blocks.prefixes.find(q, q.reusable())
 	s.blocks.hold(found) // or they might be taken
-	rest, ok := s.blocks.take(blocksFor(q.known()) - len(found))
+	rest, ok := s.blocks.take(blocksFor(q.told()) - len(found))
 	if !ok {
 		s.blocks.put(found)
 		return false
@@ -54,7 +54,10 @@ func (s *Scheduler) allot(q *sequence) bool {
 func (s *Scheduler) grow() {
 	for i := 0; i < len(s.running); i++ {
 		q := s.running[i]
-		for len(q.blocks) < blocksFor(q.known()) {
+		if q.complete(s.runner) {
+			continue
+		}
+		for len(q.blocks) < blocksFor(q.length()) {
 			more, ok := s.blocks.take(1)
 			if ok {
 				q.blocks = append(q.blocks, more...)
@@ -70,12 +73,14 @@ func (s *Scheduler) grow() {
 }
 
 // preempt puts a running sequence back to the waiting. It keeps its output,
-// and what it had computed is computed again unless it is still cached then.
+// and what it had computed is computed again unless it is still cached then. So is
+// what a step in flight computes: whoever gets its blocks writes to them later.
 func (s *Scheduler) preempt(q *sequence) {
 	s.running = slices.DeleteFunc(s.running, func(r *sequence) bool { return r == q })
 	s.blocks.put(q.blocks)
 	q.blocks, q.remembered, q.node, q.computed = nil, 0, 0, 0
-	q.resumes = true
+	q.ahead, q.coming = 0, 0
+	q.resumes, q.stays = true, q.stays+1
 	s.preempted++
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,9 +11,19 @@ import (
 )
 
 // instant is a runner that takes no time.
-type instant struct{ *sim }
+type instant struct {
+	*sim
+	steps []*batch.Step
+}
 
-func (r instant) Run(step *batch.Step) (*batch.Result, error) {
+func (r *instant) Start(step *batch.Step) error {
+	r.steps = append(r.steps, step)
+	return nil
+}
+
+func (r *instant) Wait() (*batch.Result, error) {
+	step := r.steps[0]
+	r.steps = r.steps[1:]
 	result := &batch.Result{Picks: make([][]batch.Pick, len(step.Spans))}
 	for i, span := range step.Spans {
 		result.Picks[i] = make([]batch.Pick, len(span.Wants))
@@ -28,7 +38,7 @@ func BenchmarkStep(b *testing.B) {
 	for _, queued := range []int{0, 10_000} {
 		b.Run(fmt.Sprintf("running=%d/queued=%d", running, queued), func(b *testing.B) {
 			crowd := func() *Scheduler {
-				s := New(instant{newSim(4096, running, running*blocksFor(16+tokens))})
+				s := New(&instant{sim: newSim(4096, running, running*blocksFor(16+tokens))})
 				ctx, leave := context.WithCancel(b.Context())
 				b.Cleanup(leave)
 				for i := range running + queued {
@@ -51,11 +61,7 @@ func BenchmarkStep(b *testing.B) {
 					b.StartTimer()
 				}
 				left--
-				s.cancel()
-				s.grow()
-				s.admit()
-				s.record()
-				require.NoError(b, s.step())
+				require.NoError(b, s.round(b.Context()))
 			}
 		})
 	}

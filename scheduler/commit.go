@@ -7,15 +7,20 @@ import (
 )
 
 // commit hands a step's picks to their sequences and ends those that are
-// done, then hands the sources theirs.
-func (s *Scheduler) commit(shares []share, works []*work, result *batch.Result) {
-	for i, sh := range shares {
+// done, then hands the sources theirs. What was computed for a sequence that has
+// ended or been preempted meanwhile is dropped.
+func (s *Scheduler) commit(f *flight, result *batch.Result) {
+	for i, sh := range f.shares {
 		if sh.work != nil {
 			sh.work.picks[sh.index] = result.Picks[i]
 			continue
 		}
 		q := sh.sequence
+		if q.events == nil || q.stays != sh.stay {
+			continue
+		}
 		q.computed += len(sh.span.Tokens)
+		q.ahead -= len(sh.span.Tokens)
 		if slices.ContainsFunc(result.Picks[i], notFinite) {
 			s.end(q, Event{Finish: Failed, Err: ErrNotFinite})
 			continue
@@ -25,12 +30,13 @@ func (s *Scheduler) commit(shares []share, works []*work, result *batch.Result) 
 			if sh.span.Wants[j].Target >= 0 {
 				q.scores = append(q.scores, pick)
 			} else {
+				q.coming--
 				s.append(q, pick)
 			}
 		}
 		s.finishScores(q)
 	}
-	s.commitWork(works, result.Norms)
+	s.commitWork(f.works, result.Norms)
 }
 
 func notFinite(p batch.Pick) bool { return p.Token < 0 || p.LogProb != p.LogProb }
@@ -38,7 +44,7 @@ func notFinite(p batch.Pick) bool { return p.Token < 0 || p.LogProb != p.LogProb
 // commitWork gives a source's cache blocks back before the source goes on.
 func (s *Scheduler) commitWork(works []*work, norms []float64) {
 	for _, w := range works {
-		s.release(w)
+		s.blocks.release(w)
 		n := len(w.updates)
 		w.source.Commit(w.picks, norms[:n])
 		norms = norms[n:]

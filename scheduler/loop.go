@@ -1,14 +1,13 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
-
-	"loquetier/engine/batch"
 )
 
 // ErrClosed is the error of a request that was waiting or running when the
@@ -22,6 +21,7 @@ type Scheduler struct {
 	limits    Limits
 	blocks    *blocks
 	running   []*sequence // in order: the last is preempted first
+	flights   []*flight   // the oldest first
 	preempted uint64      // times
 	reused    uint64      // tokens
 	turn      int         // which source is asked for work first
@@ -122,64 +122,53 @@ func (s *Scheduler) interlude() {
 // Run plans, runs and commits steps until ctx is done (it then returns nil)
 // or the device is of no more use. Requests that have not ended then fail.
 func (s *Scheduler) Run(ctx context.Context) error {
-	for {
-		if ctx.Err() != nil {
-			s.shutDown(ErrClosed)
-			return nil
-		}
-		s.interlude()
-		s.cancel()
-		s.grow() // before others are let in, who would be the first to be preempted
-		s.admit()
-		s.record()
-		if s.idle() {
-			select {
-			case <-s.wake:
-			case <-ctx.Done():
-			}
-			continue
-		}
-		if err := s.step(); err != nil {
+	for ctx.Err() == nil {
+		if err := s.round(ctx); err != nil {
 			s.shutDown(err)
 			return err
 		}
 	}
+	err := s.land(0)
+	s.shutDown(cmp.Or(err, ErrClosed))
+	return err
 }
 
-// step runs once over what is running.
-func (s *Scheduler) step() error {
-	shares, works := s.plan()
-	step := batch.Step{Spans: make([]batch.Span, len(shares))}
-	for i, sh := range shares {
-		step.Spans[i] = sh.span
-	}
-	for _, w := range works {
-		step.Updates = append(step.Updates, w.updates...)
-	}
-	if len(step.Spans)+len(step.Updates) == 0 {
-		return nil // the sources that had nothing to offer have ended
-	}
-	result, err := s.runner.Run(&step)
-	if err != nil {
-		for _, w := range works {
-			s.release(w)
+// round is a turn of the loop: it starts a step and commits the one before it.
+// Where there is nothing to do it waits until there is, or ctx is done.
+func (s *Scheduler) round(ctx context.Context) error {
+	if !s.overlaps() {
+		if err := s.land(0); err != nil {
+			return err
 		}
-		return fmt.Errorf("run a step: %w", err)
 	}
-	s.commit(shares, works, result)
+	if len(s.flights) == 0 {
+		s.interlude()
+	}
+	s.cancel()
+	s.grow() // before others are let in, who would be the first to be preempted
+	s.admit()
+	s.record()
+	if !s.idle() {
+		return s.step()
+	}
+	select {
+	case <-s.wake:
+	case <-ctx.Done():
+	}
 	return nil
 }
 
-// idle tells whether there is nothing to do: no request runs and no source is left.
+// idle tells whether there is nothing to do: no step and no request runs and no source is left.
 func (s *Scheduler) idle() bool {
 	s.dropSources()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.running) == 0 && len(s.sources) == 0
+	return len(s.flights) == 0 && len(s.running) == 0 && len(s.sources) == 0
 }
 
 // shutDown fails everything that has not ended.
 func (s *Scheduler) shutDown(err error) {
+	s.abandon()
 	for _, q := range slices.Clone(s.running) {
 		s.end(q, Event{Finish: Failed, Err: err})
 	}

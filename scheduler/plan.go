@@ -14,27 +14,32 @@ type share struct {
 	work     *work
 	index    int
 	span     batch.Span
+	stay     int // the sequence's stays when it was planned
 }
 
 // plan picks the rows of the next step: every running sequence's next token,
-// then prompts in order, in chunks, then training, up to the runner's rows.
+// then prompts in order, in chunks, then training, up to the runner's rows. Sources are
+// asked only where no step is in flight.
 func (s *Scheduler) plan() ([]share, []*work) {
 	room := s.runner.MaxRows()
 	shares := make([]share, 0, len(s.running))
 	for _, q := range s.running {
-		if q.decodes() && room > 0 {
-			shares = append(shares, share{sequence: q, span: q.decode()})
+		if q.decodes() && !q.complete(s.runner) && room > 0 {
+			shares = append(shares, share{sequence: q, span: q.decode(), stay: q.stays})
 			room--
 		}
 	}
 	for _, q := range s.running {
-		if !q.decodes() && room > 0 {
-			n := min(room, q.known()-q.computed)
-			shares = append(shares, share{sequence: q, span: q.prefill(n)})
+		if !q.decodes() && !q.complete(s.runner) && room > 0 {
+			n := min(room, q.length()-q.position())
+			shares = append(shares, share{sequence: q, span: q.prefill(n), stay: q.stays})
 			room -= n
 		}
 	}
-	works := s.offers(room)
+	var works []*work
+	if len(s.flights) == 0 {
+		works = s.offers(room)
+	}
 	for _, w := range works {
 		for i, span := range w.spans {
 			shares = append(shares, share{work: w, index: i, span: span})
@@ -61,12 +66,16 @@ func sorted(shares []share) []share {
 	return out
 }
 
+// decode is the last token, which may be the one that the step in flight chooses.
 func (q *sequence) decode() batch.Span {
-	return batch.Span{
-		Kind: batch.Decode, Slot: q.Slot, Position: q.computed, Blocks: q.blocks,
-		Tokens: q.tokens(q.computed, q.computed+1),
-		Wants:  []batch.Want{q.next(0)},
+	at := q.position()
+	span := batch.Span{Kind: batch.Decode, Slot: q.Slot, Position: at, Blocks: q.blocks, Wants: []batch.Want{q.next(0)}}
+	if at < q.told() {
+		span.Tokens = q.tokens(at, at+1)
+	} else {
+		span.Tokens = []int32{batch.Picked(q.picked)}
 	}
+	return span
 }
 
 // prefill is the next n tokens of the prompt, and of the output of a sequence
@@ -78,15 +87,15 @@ func (q *sequence) prefill(n int) batch.Span {
 		kind = batch.Eval
 	}
 	span := batch.Span{
-		Kind: kind, Slot: q.Slot, Position: q.computed, Blocks: q.blocks,
-		Tokens: q.tokens(q.computed, q.computed+n),
+		Kind: kind, Slot: q.Slot, Position: q.position(), Blocks: q.blocks,
+		Tokens: q.tokens(q.position(), q.position()+n),
 	}
 	for row := range n {
-		at := q.computed + row
+		at := span.Position + row
 		switch {
 		case at+1 < len(q.Prompt) && q.PromptLogProbs >= 0 && at >= len(q.scores):
 			span.Wants = append(span.Wants, batch.Want{Row: row, Target: q.Prompt[at+1], TopN: q.PromptLogProbs})
-		case at+1 == q.known() && q.MaxTokens > 0:
+		case at+1 == q.told() && q.MaxTokens > 0:
 			span.Wants = append(span.Wants, q.next(row))
 		}
 	}

@@ -224,7 +224,7 @@ func queued(s *Scheduler) (all []*sequence) {
 
 func (sc *scenario) doBetweenSteps(s *Scheduler, m *sim) error {
 	calls, busy := 0, false
-	err := s.Do(func() { calls++; busy = m.busy })
+	err := s.Do(func() { calls++; busy = len(m.flying) > 0 })
 	if busy || (err == nil) != (calls == 1) || (err != nil && (!errors.Is(err, ErrClosed) || !sc.cutShort())) {
 		return fmt.Errorf("Do made %d calls, in a step: %t: %w", calls, busy, err)
 	}

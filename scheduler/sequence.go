@@ -2,8 +2,9 @@
 // batch.Steps for a Runner and commits their Results to the requests' streams.
 //
 // Each turn of the loop ends requests whose callers have gone, gives the running
-// ones the cache blocks of their next tokens, admits waiting ones, and runs a step: decode
-// rows first, then prompts in chunks, then training. A request is admitted when its
+// ones the cache blocks of their next tokens, admits waiting ones, and starts a step: decode
+// rows first, then prompts in chunks, then training. Then the step before, which ran
+// meanwhile, is committed (flight.go). A request is admitted when its
 // prompt fits the cache (admit.go); blocks that hold the same beginning on the same
 // version of an adapter are shared (prefix.go), and kept after the last request that
 // uses them until room is needed (blocks.go). Where the cache runs out the last
@@ -21,8 +22,9 @@ import (
 
 // Runner runs steps: the engine.
 type Runner interface {
-	Run(*batch.Step) (*batch.Result, error)
-	Check(*batch.Span) error // refuses a span that Run would refuse
+	Start(*batch.Step) error      // begins a step behind those begun before, of which one may not have been waited for
+	Wait() (*batch.Result, error) // of the oldest step that has not been waited for
+	Check(*batch.Span) error      // refuses a span that Start would refuse
 	CheckUpdate(batch.Update) error
 	Context() int     // longest sequence
 	MaxRows() int     // most rows of a step
@@ -48,10 +50,30 @@ type sequence struct {
 	computed   int     // tokens whose keys and values are in the cache
 	remembered int     // blocks that are known by their content
 	node       uint64  // of the last one of them
+
+	ahead  int // tokens that the steps in flight compute
+	coming int // tokens of the output that they choose
+	picked int // the want that chooses the last of these, by its number in its step
+	stays  int // times that it was preempted: what was planned before is of no use
 }
 
-// known is the number of tokens there are: prompt and output.
-func (s *sequence) known() int { return len(s.Prompt) + len(s.output) }
+// told is the number of tokens that are known: prompt and output.
+func (s *sequence) told() int { return len(s.Prompt) + len(s.output) }
+
+// length is the number of tokens there are once the steps in flight have run.
+func (s *sequence) length() int { return s.told() + s.coming }
+
+// position is the first token that no step has computed or is computing.
+func (s *sequence) position() int { return s.computed + s.ahead }
+
+// complete tells whether the steps in flight compute all that is asked for,
+// if nothing ends it before.
+func (s *sequence) complete(run Runner) bool {
+	if s.MaxTokens == 0 {
+		return s.position() == len(s.Prompt)
+	}
+	return len(s.output)+s.coming >= s.limit(run)
+}
 
 // reusable is how many of its first tokens need not be computed if their keys
 // and values are cached: logits are wanted of the last, and of those whose successor
@@ -60,11 +82,11 @@ func (s *sequence) reusable() int {
 	if s.PromptLogProbs >= 0 && len(s.scores) < len(s.Prompt)-1 {
 		return len(s.scores)
 	}
-	return s.known() - 1
+	return s.told() - 1
 }
 
 // decodes tells whether only the last token of the output is to be computed.
-func (s *sequence) decodes() bool { return len(s.output) > 0 && s.computed == s.known()-1 }
+func (s *sequence) decodes() bool { return s.length() > len(s.Prompt) && s.position() == s.length()-1 }
 
 // probe is a span with all that a request brings, to be checked before it
 // runs beside others: the runner refuses a step as a whole.
@@ -90,7 +112,7 @@ func (s *sequence) tokens(from, to int) []int32 {
 // sampling is what the device needs to choose the next token.
 func (s *sequence) sampling() batch.Sampling {
 	out := s.Sampling
-	out.Step = uint32(len(s.output))
+	out.Step = uint32(len(s.output) + s.coming)
 	out.Edits = s.edits()
 	return out
 }

@@ -24,8 +24,10 @@ type sim struct {
 	context, maxRows, cacheBlocks int
 	trainRows                     int
 
-	before func(step int) error // runs at the start of each step, where set
-	busy   bool                 // a step is running
+	before func(step int) error // runs when a step is started, where set
+	flying []*running           // steps that have not been waited for
+	begun  int                  // steps that were started
+	picks  []batch.Pick         // of the last step that ran
 	steps  []batch.Step         // all that ran
 	broken error                // the first step that breaks the rules
 	cells  map[int32]cell       // by block * BlockSize + offset
@@ -70,28 +72,78 @@ func (m *sim) MaxRows() int     { return m.maxRows }
 func (m *sim) TrainRows() int   { return m.trainRows }
 func (m *sim) CacheBlocks() int { return m.cacheBlocks }
 
-func (m *sim) Run(step *batch.Step) (*batch.Result, error) {
-	m.busy = true
-	defer func() { m.busy = false }()
-	time.Sleep(stepTime)
+// running is a step that takes its time beside the caller.
+type running struct {
+	step *batch.Step
+	ends time.Time
+	err  error
+}
+
+// Start begins a step. Of the errors of before, those of even steps are told at
+// once, the others when the step is waited for.
+func (m *sim) Start(step *batch.Step) error {
+	n := m.begun
+	m.begun++
+	f := &running{step: step, ends: time.Now()}
 	if m.before != nil {
-		if err := m.before(len(m.steps)); err != nil {
-			return nil, err
-		}
+		f.err = m.before(n)
 	}
+	if len(m.flying) == depth {
+		f.err = errors.New("too many steps are in flight")
+	}
+	if f.err != nil && n%2 == 0 {
+		return f.err
+	}
+	if len(m.flying) > 0 {
+		last := m.flying[len(m.flying)-1]
+		f.ends, f.err = last.ends, cmp.Or(f.err, last.err)
+	}
+	f.ends = f.ends.Add(stepTime)
+	m.flying = append(m.flying, f)
+	return nil
+}
+
+// Wait runs the oldest step only now: what it was started with must not have
+// changed meanwhile.
+func (m *sim) Wait() (*batch.Result, error) {
+	f := m.flying[0]
+	time.Sleep(time.Until(f.ends))
+	m.flying = m.flying[1:]
+	if f.err != nil {
+		return nil, f.err
+	}
+	step := m.picked(f.step)
 	m.steps = append(m.steps, *step)
 	result := &batch.Result{}
 	err := m.checkStep(step)
+	m.picks = nil
 	for i := 0; i < len(step.Spans) && err == nil; i++ {
 		var picks []batch.Pick
 		picks, err = m.runSpan(&step.Spans[i])
-		result.Picks = append(result.Picks, picks)
+		result.Picks, m.picks = append(result.Picks, picks), append(m.picks, picks...)
 	}
 	for _, u := range step.Updates {
 		result.Norms = append(result.Norms, normOf(u))
 	}
-	m.broken = err
+	if m.broken == nil {
+		m.broken = err
+	}
 	return result, err
+}
+
+// picked is a step with the tokens that the step before has chosen in their places.
+func (m *sim) picked(step *batch.Step) *batch.Step {
+	out := &batch.Step{Spans: slices.Clone(step.Spans), Updates: step.Updates}
+	for i := range out.Spans {
+		span := &out.Spans[i]
+		span.Tokens = slices.Clone(span.Tokens)
+		for j, token := range span.Tokens {
+			if n, ok := batch.PickOf(token); ok {
+				span.Tokens[j] = max(0, m.picks[n].Token) // any where there is none
+			}
+		}
+	}
+	return out
 }
 
 // normOf is the simulated gradient's: no two updates have the same.

@@ -9,7 +9,7 @@ import (
 )
 
 // A Source gives training work that shares steps with requests. Its methods
-// are called from the scheduler's loop, between steps. They may add sources and
+// are called from the scheduler's loop, between steps: none is in flight. They may add sources and
 // submit requests, Done apart, but not call Do, which waits for them.
 type Source interface {
 	// Next offers work of at most rows rows and blocks cache blocks (of
@@ -95,7 +95,7 @@ func (s *Scheduler) offer(source Source, room int, others []*work) *work {
 	}
 	w := &work{source: source, spans: spans, updates: updates, picks: make([][]batch.Pick, len(spans))}
 	if err := firstError(s.checkUpdates(w, others), s.settle(w, room)); err != nil {
-		s.release(w)
+		s.blocks.release(w)
 		source.Fail(err)
 		return nil
 	}
@@ -166,9 +166,9 @@ func checkOffer(w *work, room int) error {
 }
 
 // release gives back the cache blocks of a source's spans.
-func (s *Scheduler) release(w *work) {
+func (b *blocks) release(w *work) {
 	for i := range w.spans {
-		s.blocks.put(w.spans[i].Blocks)
+		b.put(w.spans[i].Blocks)
 		w.spans[i].Blocks = nil
 	}
 }
