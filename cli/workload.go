@@ -191,20 +191,32 @@ func benchName(model string) string {
 
 // step computes the next n tokens of each sequence.
 func (w *workload) step(n int) (engine.StepStats, error) {
+	if err := w.start(n, false); err != nil {
+		return engine.StepStats{}, err
+	}
+	_, err := w.engine.Wait()
+	return w.engine.Stats(), err
+}
+
+// start begins a step of the next n tokens of each sequence. With fed each
+// token is the one that the step in flight chooses.
+func (w *workload) start(n int, fed bool) error {
 	step := batch.Step{Spans: make([]batch.Span, len(w.lanes))}
 	for i, l := range w.lanes {
-		kind := batch.Prefill
+		kind, tokens := batch.Prefill, l.tokens[l.next:l.next+n]
 		if n == 1 {
 			kind = batch.Decode
 		}
+		if fed {
+			tokens = []int32{batch.Picked(i)}
+		}
 		step.Spans[i] = batch.Span{
-			Kind: kind, Slot: l.slot, Position: l.next, Blocks: l.blocks, Tokens: l.tokens[l.next : l.next+n],
+			Kind: kind, Slot: l.slot, Position: l.next, Blocks: l.blocks, Tokens: tokens,
 			Wants: []batch.Want{{Row: n - 1, Target: -1, Sampling: batch.Greedy()}},
 		}
 		l.next += n
 	}
-	_, err := w.engine.Run(&step)
-	return w.engine.Stats(), err
+	return w.engine.Start(&step)
 }
 
 // measure measures runs of so many steps of n tokens a sequence. Each run
@@ -215,6 +227,27 @@ func (w *workload) measure(runs, steps, n int) (measurement, error) {
 		for _, l := range w.lanes {
 			l.next = from
 		}
-		return measureSteps(steps, n*len(w.lanes), func() (engine.StepStats, error) { return w.step(n) })
+		step := func() (engine.StepStats, error) { return w.step(n) }
+		if n == 1 {
+			step = w.decode(steps)
+		}
+		return measureSteps(steps, n*len(w.lanes), step)
 	})
+}
+
+// decode returns a function that ends the next of so many steps of one token
+// a sequence. As when requests are served, the step behind it runs already by then, on
+// the tokens that it has chosen.
+func (w *workload) decode(steps int) func() (engine.StepStats, error) {
+	started, ended := 0, 0
+	return func() (engine.StepStats, error) {
+		for ; started < min(steps, ended+engine.Depth); started++ {
+			if err := w.start(1, started > 0); err != nil {
+				return engine.StepStats{}, err
+			}
+		}
+		ended++
+		_, err := w.engine.Wait()
+		return w.engine.Stats(), err
+	}
 }
