@@ -40,7 +40,8 @@ func (e *Engine) layerGrad(rec *vk.Recorder, t *training, i int) error {
 // backward pass needs; it leaves the residual stream after attention in p.x.
 func (e *Engine) recompute(rec *vk.Recorder, p *pass, i int) error {
 	p.x = e.tape.residual
-	e.copyRows(rec, p.x, e.tape.inputs[i], p.rows)
+	x := e.stream(p.x, p.rows)
+	rec.Copy(p.x, 0, e.tape.inputs[i], 0, x.Size)
 	return firstError(e.attention(rec, *p, i), e.gated(rec, *p, i))
 }
 

@@ -8,6 +8,7 @@ type pass struct {
 	x      vk.Buffer    // the residual stream, [rows, hidden] float32
 	acts   *activations // of the layer
 	record bool         // leave what only the backward pass needs
+	keep   [2]vk.Range  // where the residual stream before attention and behind it is kept, of training rows; or null
 }
 
 // forward records the base model over all rows of a step at once: at most ten
@@ -31,20 +32,17 @@ func (e *Engine) forward(rec *vk.Recorder, l *layout) error {
 func (e *Engine) layer(rec *vk.Recorder, l *layout, i int) error {
 	p := pass{layout: l, x: e.arena.x, acts: e.activationsOf(i), record: l.train != nil && !e.tape.recomputed(i)}
 	if l.train != nil {
-		e.copyRows(rec, e.tape.inputs[i], p.x, l.train.layout.rows)
-	}
-	if err := e.attention(rec, p, i); err != nil {
-		return err
+		p.keep[0] = e.stream(e.tape.inputs[i], l.train.layout.rows)
 	}
 	if p.record {
-		e.copyRows(rec, e.tape.middle(i), p.x, l.train.layout.rows)
+		p.keep[1] = e.stream(e.tape.middle(i), l.train.layout.rows)
 	}
-	return firstError(e.gated(rec, p, i), e.down(rec, p, i))
+	return firstError(e.attention(rec, p, i), e.gated(rec, p, i), e.down(rec, p, i))
 }
 
-// copyRows copies the first rows of a residual stream.
-func (e *Engine) copyRows(rec *vk.Recorder, dst, src vk.Buffer, rows int) {
-	rec.Copy(dst, 0, src, 0, uint64(4*rows*e.checkpointConfig.HiddenSize))
+// stream is the first rows of a residual stream.
+func (e *Engine) stream(x vk.Buffer, rows int) vk.Range {
+	return e.rows(x, rows, e.checkpointConfig.HiddenSize, 4)
 }
 
 // rows is the part of an activation buffer that a step uses.
@@ -63,7 +61,7 @@ func (e *Engine) attention(rec *vk.Recorder, p pass, i int) error {
 		Heads: e.heads(), Cache: e.caches[i], Q: turned, Y: att, Tables: e.at(p.blockTables), Window: layer.window, Rows: p.rows,
 	}
 	return firstError(
-		e.norm(rec, p, layer.attentionNorm, a.h1, qkv, a.v[groupQKV]),
+		e.norm(rec, p, layer.attentionNorm, a.h1, qkv, a.v[groupQKV], p.keep[0]),
 		e.linear(rec, p, Linear{Product: qkv, X: e.rows(a.h1, p.rows, c.HiddenSize, act), Y: columns}, a.v[groupQKV]),
 		e.kernels.Rope(rec, Rope{
 			Heads: e.heads(), Cache: e.caches[i], QKV: columns, Q: turned, Turns: e.model.turns.All(),
@@ -102,7 +100,7 @@ func (e *Engine) gated(rec *vk.Recorder, p pass, i int) error {
 		product.Epilogue, product.Keep = SiLUKeep, e.rows(a.gateUp, p.rows, 2*c.IntermediateSize, act)
 	}
 	return firstError(
-		e.norm(rec, p, layer.mlpNorm, a.h2, gateUp, a.v[groupGateUp]),
+		e.norm(rec, p, layer.mlpNorm, a.h2, gateUp, a.v[groupGateUp], p.keep[1]),
 		e.linear(rec, p, product, a.v[groupGateUp]),
 		e.shrink(rec, p, layer.products[groupDown], ff, a.v[groupDown]),
 	)
@@ -144,11 +142,12 @@ func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention) error {
 }
 
 // norm norms the residual stream into h, and shrinks h for the product's
-// adapters into v: in the same dispatch, unless there are many rows.
-func (e *Engine) norm(rec *vk.Recorder, p pass, g, h vk.Buffer, product Product, v vk.Buffer) error {
+// adapters into v: in the same dispatch, unless there are many rows. keep gets a
+// copy of the stream's first rows.
+func (e *Engine) norm(rec *vk.Recorder, p pass, g, h vk.Buffer, product Product, v vk.Buffer, keep vk.Range) error {
 	c := e.checkpointConfig
 	n := Norm{
-		X: e.rows(p.x, p.rows, c.HiddenSize, 4), G: g.All(), Y: e.rows(h, p.rows, c.HiddenSize, e.precision.Act.Size()),
+		X: e.stream(p.x, p.rows), G: g.All(), Copy: keep, Y: e.rows(h, p.rows, c.HiddenSize, e.precision.Act.Size()),
 		Eps: float32(c.NormEps), Rows: p.rows, Width: c.HiddenSize,
 	}
 	if p.adapters && !p.tall {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"unsafe"
 
 	"loquetier/engine/vk"
@@ -15,16 +16,18 @@ type Norm struct {
 	List vk.Range // [Rows] int32: the row of X each row of Y is, checked by the caller; null: its own
 	Eps  float32
 
+	Copy vk.Range // [., Width] float32: X of the first rows, as many as it has room for; null: of none
+
 	Rows, Width int
 	Shrink      *Shrink // its X is ignored: it shrinks Y; nil or no tiles: norm alone
 }
 
 type normPush struct {
-	x, g, y, list, parts, v, tiles    uint64
-	rows, k                           uint32
-	eps                               float32
-	count, vStride, tileCount, blocks uint32
-	_                                 uint32
+	x, g, y, list, parts, v, tiles, copy uint64
+	rows, k                              uint32
+	eps                                  float32
+	count, vStride, tileCount, blocks    uint32
+	copies                               uint32
 }
 
 const _ = vk.MaxPush - unsafe.Sizeof(normPush{})
@@ -45,10 +48,10 @@ func (k *Kernels) Norm(rec *vk.Recorder, n Norm) error {
 		return err
 	}
 	push := normPush{
-		x: n.X.Address, g: n.G.Address, y: n.Y.Address, list: n.List.Address,
+		x: n.X.Address, g: n.G.Address, y: n.Y.Address, list: n.List.Address, copy: n.Copy.Address, copies: uint32(int(n.Copy.Size) / (4 * n.Width)),
 		rows: uint32(n.Rows), k: uint32(n.Width), eps: n.Eps,
 	}
-	jobs, reads, writes := n.Rows, present(n.X, n.G, n.List), []vk.Range{n.Y}
+	jobs, reads, writes := n.Rows, present(n.X, n.G, n.List), present(n.Y, n.Copy)
 	if s := n.Shrink; s != nil && s.Count > 0 {
 		push.parts, push.v, push.tiles = s.Table.Address, s.V.Address, s.Tiles.List.Address
 		push.count, push.vStride, push.tileCount, push.blocks = uint32(len(s.Outs)), uint32(s.Stride), uint32(s.Count), uint32(blocks)
@@ -58,7 +61,7 @@ func (k *Kernels) Norm(rec *vk.Recorder, n Norm) error {
 	}
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push), Groups: grid(jobs), Reads: reads, Writes: writes,
-		Work: vk.Work{Bytes: float64(n.Rows * n.Width * (4 + k.Act.Size()))},
+		Work: vk.Work{Bytes: float64(n.Rows*n.Width*(4+k.Act.Size())) + float64(n.Copy.Size)},
 	})
 	return nil
 }
@@ -75,6 +78,9 @@ func (k *Kernels) checkNorm(n Norm) error {
 	}
 	if n.List.Size > 0 {
 		fields = append(fields, field{"List", n.List, 4 * n.Rows})
+	}
+	if n.Copy.Size > 0 && (n.List.Size > 0 || n.Copy.Size > uint64(inputs)) {
+		return fmt.Errorf("BUG: norm: Copy has %d bytes, X %d, a list %d", n.Copy.Size, inputs, n.List.Size)
 	}
 	if err := firstError(quads("norm", n.Width), positive("norm", n.Rows), require("norm", fields...)); err != nil {
 		return err

@@ -22,9 +22,10 @@ layout(push_constant) uniform Push {
     Parts parts;  // [count]
     Floats v;     // [rows, count, v_stride]
     Ints tiles;   // [tile_count] of (first row, rows, slot)
+    F32 copy;     // [copies, k] of the first rows' x
     uint rows, k;
     float eps;
-    uint count, v_stride, tile_count, blocks;
+    uint count, v_stride, tile_count, blocks, copies;
 };
 
 #include "reduce.glsl"
@@ -82,8 +83,11 @@ void tile_rms(Tile t) {
 void norm(uint row) {
     uint from = source(row);
     float r = row_rms(from);
-    for (uint i = gl_LocalInvocationID.x * 4; i < k; i += WG * 4)
-        store_act(y, row * k + i, load_f32(x, from * k + i) * r * load_f32(g, i));
+    for (uint i = gl_LocalInvocationID.x * 4; i < k; i += WG * 4) {
+        const vec4 a = load_f32(x, from * k + i);
+        store_act(y, row * k + i, a * r * load_f32(g, i));
+        if (row < copies) store_f32(copy, row * k + i, a);
+    }
 }
 
 void main() {

@@ -27,12 +27,15 @@ func TestNorm(t *testing.T) {
 				k := kernels(t, tuning, act, act)
 				for _, list := range [][]int32{nil, list} {
 					want := ref.Norm(x, g, eps, list)
-					y := b.blank(len(want) * act.Size())
-					n.Y, n.Rows, n.List = y.Range, len(want)/width, vk.Range{}
+					y, copied := b.blank(len(want)*act.Size()), b.blank(4*width*((len(want)/width+1)/2))
+					n.Y, n.Rows, n.List, n.Copy = y.Range, len(want)/width, vk.Range{}, copied.Range
 					if list != nil {
-						n.List = b.integers(list)
+						n.List, n.Copy = b.integers(list), vk.Range{}
 					}
-					b.dispatch(func(rec *vk.Recorder) error { return k.Norm(rec, n) }, y)
+					b.dispatch(func(rec *vk.Recorder) error { return k.Norm(rec, n) }, y, copied)
+					if list == nil {
+						requireExact(t, decode(encode(x, weights.F32)[:copied.Size], weights.F32), copied.numbers(b, weights.F32))
+					}
 					requireClose(t, want, y.numbers(b, act), act, fmt.Sprintf("%v, width %d, %d rows", act, width, n.Rows))
 				}
 			}
