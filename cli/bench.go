@@ -2,8 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"io"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -38,15 +36,17 @@ func benchCommand() *cli.Command {
 				Description: "loquetier bench prefill --shape 8b --rows 2048",
 				Action:      benchPrefill,
 			},
-			benchTrainCommand(),
+			benchTrainCommand(), benchKernelsCommand(),
 		},
 	}
 }
 
 // benchFlags are modelFlags with the choice of random weights.
 func benchFlags(more ...cli.Flag) []cli.Flag {
-	shape := &cli.StringFlag{Name: "shape", Usage: "random weights of a model's `SHAPE` instead of --model: " + strings.Join(weights.Shapes(), ", ")}
-	return modelFlags(slices.Concat([]cli.Flag{shape}, more)...)
+	return modelFlags(slices.Concat([]cli.Flag{
+		&cli.StringFlag{Name: "shape", Usage: "random weights of a model's `SHAPE` instead of --model: " + strings.Join(weights.Shapes(), ", ")},
+		&cli.IntFlag{Name: "layers", DefaultText: "all", Usage: "only `N` layers of the shape"},
+	}, more)...)
 }
 
 // servingFlags are benchFlags of the benchmarks that serve sequences.
@@ -65,13 +65,11 @@ func countFlag(runs int) cli.Flag {
 func benchDecode(c *cli.Context) error {
 	prompt, tokens := c.Int("prompt"), c.Int("tokens")
 	return bench(c, "prompt", "tokens", prompt+tokens, func(w *workload) (string, measurement, error) {
-		for w.lanes[0].next < prompt {
-			if _, err := w.step(min(prompt-w.lanes[0].next, max(1, w.engine.MaxRows()/len(w.lanes)))); err != nil {
-				return "", measurement{}, err
-			}
+		if err := w.read(prompt); err != nil {
+			return "", measurement{}, err
 		}
 		m, err := w.measure(c.Int("count"), tokens, 1)
-		return "BenchmarkDecode/" + w.labels, m, err
+		return fmt.Sprintf("BenchmarkDecode/%s/prompt=%d", w.labels, prompt), m, err
 	})
 }
 
@@ -93,7 +91,7 @@ func bench(c *cli.Context, flag, other string, length int, f func(*workload) (st
 	if err != nil {
 		return err
 	}
-	if err := checkBench(c, flag, other, "batch", "count"); err != nil {
+	if err := firstError(checkBench(c, flag, other, "batch", "count"), checkAdapters(c)); err != nil {
 		return err
 	}
 	if o.cacheTokens == 0 {
@@ -103,7 +101,11 @@ func bench(c *cli.Context, flag, other string, length int, f func(*workload) (st
 		o.slots = max(1, c.Int("adapters"))
 	}
 	return open(c, o, func(s *session) error {
-		w, err := s.newWorkload(c, length)
+		slots, err := s.benchSlots(c.Int("adapters"), c.Int("rank"))
+		if err != nil {
+			return err
+		}
+		w, err := s.newWorkload(c.Int("batch"), length, slots)
 		if err != nil {
 			return err
 		}
@@ -131,25 +133,20 @@ func checkBench(c *cli.Context, flags ...string) error {
 			return usagef("--%s %d: it takes 1 to %d", name, n, 1<<20)
 		}
 	}
-	if n := c.Int("adapters"); n < 0 || n > maxSlots {
-		return usagef("--adapters %d: it takes 0 to %d", n, maxSlots)
-	}
-	if r := c.Int("rank"); r < 4 || r > virtualmod.MaxRank || r%4 != 0 {
-		return usagef("--rank %d: it takes a multiple of 4, at most %d", r, virtualmod.MaxRank)
-	}
 	return noArguments(c)
 }
 
-// writeBench prints a measurement with the settings that benchstat groups by.
-func (s *session) writeBench(w io.Writer, name string, m measurement) error {
-	per := func(total float64) float64 { return total / float64(m.steps) }
-	line := fmt.Sprintf("goos: %s\ngoarch: %s\npkg: loquetier\ncpu: %s\ndtype: %s\n%s-%d\t%d\t%.0f ns/op\t%.1f tok/s\t%.0f dispatches/op\t%.1f record-us/op",
-		runtime.GOOS, runtime.GOARCH, s.device.Info.Name, s.engine.Precision().Act,
-		name, runtime.GOMAXPROCS(0), m.steps*m.runs, per(float64(m.wall)), float64(m.tokens)/m.wall.Seconds(),
-		per(float64(m.dispatches)), per(float64(m.record.Microseconds())))
-	if m.memory > 0 {
-		line += fmt.Sprintf("\t%.1f MiB", float64(m.memory)/(1<<20))
+func checkAdapters(c *cli.Context) error {
+	if n := c.Int("adapters"); n < 0 || n > maxSlots {
+		return usagef("--adapters %d: it takes 0 to %d", n, maxSlots)
 	}
-	_, err := fmt.Fprintln(w, line)
-	return err
+	return checkRank(c)
+}
+
+// checkRank refuses ranks that random adapters cannot have.
+func checkRank(c *cli.Context) error {
+	if r := c.Int("rank"); r < 4 || r > virtualmod.MaxRank || r%4 != 0 {
+		return usagef("--rank %d: it takes a multiple of 4, at most %d", r, virtualmod.MaxRank)
+	}
+	return nil
 }

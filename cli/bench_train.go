@@ -18,6 +18,7 @@ func benchTrainCommand() *cli.Command {
 		Flags: benchFlags(
 			&cli.IntFlag{Name: "jobs", Value: 1, Usage: "`N` new adapters, trained in the same steps"},
 			&cli.IntFlag{Name: "sequences", Value: 4, Usage: "`N` sequences a job and step"},
+			&cli.IntFlag{Name: "micro", DefaultText: "all", Usage: "`N` sequences of a job at a time: their gradients add up to the step's"},
 			&cli.IntFlag{Name: "length", Value: 128, Usage: "`N` tokens a sequence"},
 			&cli.IntFlag{Name: "rank", Value: 8, Usage: "rank `R` of the adapters"},
 			&cli.StringFlag{Name: "targets", Value: "all", Usage: "`MODULES` of the adapters: all, or q_proj,v_proj and so on"},
@@ -29,13 +30,14 @@ func benchTrainCommand() *cli.Command {
 	}
 }
 
-// drill is the size of a training benchmark, and its one step, which all jobs
-// share.
+// drill is the size of a training benchmark, and the steps of the engine that
+// make one optimizer step of all jobs.
 type drill struct {
 	jobs, sequences, length int
+	micro                   int // sequences of a job in a step of the engine
 	rank                    int
 	targets                 []engine.Module
-	step                    batch.Step
+	steps                   []batch.Step
 }
 
 // benchTrain refuses what does not fit the context or the cache before the
@@ -67,13 +69,16 @@ func benchTrain(c *cli.Context) error {
 
 // drillOf reads the flags.
 func drillOf(c *cli.Context) (*drill, error) {
-	d := &drill{jobs: c.Int("jobs"), sequences: c.Int("sequences"), length: c.Int("length"), rank: c.Int("rank")}
+	d := &drill{jobs: c.Int("jobs"), sequences: c.Int("sequences"), length: c.Int("length"), micro: c.Int("micro"), rank: c.Int("rank")}
+	if !c.IsSet("micro") {
+		d.micro = d.sequences
+	}
 	for _, f := range []struct {
 		name          string
 		value         int
 		least, atMost int
 	}{
-		{"jobs", d.jobs, 1, maxJobs}, {"sequences", d.sequences, 1, 1 << 20}, {"length", d.length, 2, 1 << 20},
+		{"jobs", d.jobs, 1, maxJobs}, {"sequences", d.sequences, 1, 1 << 20}, {"length", d.length, 2, 1 << 20}, {"micro", d.micro, 1, d.sequences},
 		{"rank", d.rank, 1, virtualmod.MaxRank}, {"count", c.Int("count"), 1, 1 << 20},
 	} {
 		if f.value < f.least || f.value > f.atMost {
@@ -81,7 +86,7 @@ func drillOf(c *cli.Context) (*drill, error) {
 		}
 	}
 	if rows := d.rows(); rows > maxTokens {
-		return nil, usagef("--jobs %d, --sequences %d and --length %d make a step of %d tokens: it takes at most %d", d.jobs, d.sequences, d.length, rows, maxTokens)
+		return nil, usagef("--jobs %d, --sequences %d and --length %d make a step of %d tokens: it takes at most %d", d.jobs, d.micro, d.length, rows, maxTokens)
 	}
 	var err error
 	if d.targets, err = virtualmod.ParseTargets(c.String("targets")); err != nil {
@@ -90,8 +95,8 @@ func drillOf(c *cli.Context) (*drill, error) {
 	return d, noArguments(c)
 }
 
-// rows is the number of tokens of a step.
-func (d *drill) rows() int { return d.jobs * d.sequences * d.length }
+// rows is the most tokens of a step of the engine.
+func (d *drill) rows() int { return d.jobs * d.micro * d.length }
 
 // blocksEach is the number of cache blocks of a sequence.
 func (d *drill) blocksEach() int { return (d.length + batch.BlockSize - 1) / batch.BlockSize }
@@ -100,7 +105,7 @@ func (d *drill) blocksEach() int { return (d.length + batch.BlockSize - 1) / bat
 func (d *drill) size(o *modelOptions) {
 	o.trainRows, o.maxRows = d.rows(), d.rows()
 	if o.cacheTokens == 0 {
-		o.cacheTokens = d.jobs * d.sequences * d.blocksEach() * batch.BlockSize
+		o.cacheTokens = d.jobs * d.micro * d.blocksEach() * batch.BlockSize
 	}
 	if o.slots == 0 {
 		o.slots = d.jobs + len(o.adapters)
@@ -109,7 +114,7 @@ func (d *drill) size(o *modelOptions) {
 
 // fits refuses what the options leave too little room for.
 func (d *drill) fits(o modelOptions, model weights.Config) error {
-	context, n := model.MaxPositions, d.jobs*d.sequences
+	context, n := model.MaxPositions, d.jobs*d.micro
 	if o.context > 0 {
 		context = o.context
 	}
@@ -125,27 +130,45 @@ func (d *drill) fits(o modelOptions, model weights.Config) error {
 	return nil
 }
 
-// run measures steps.
-func (d *drill) run(s *session, steps int) (measurement, error) {
+// run measures optimizer steps.
+func (d *drill) run(s *session, count int) (measurement, error) {
+	if err := d.begin(s); err != nil {
+		return measurement{}, err
+	}
+	m, err := medianRun(count, func() (measurement, error) { return d.optimize(s) })
+	m.memory = s.device.Peak()
+	return m, err
+}
+
+// begin puts new adapters into training and makes the steps.
+func (d *drill) begin(s *session) error {
+	d.steps = make([]batch.Step, (d.sequences+d.micro-1)/d.micro)
 	for i := range d.jobs {
 		if err := d.addJob(s, i); err != nil {
-			return measurement{}, err
+			return err
 		}
 	}
-	step := func() (engine.StepStats, error) {
-		for i := range d.step.Updates {
-			d.step.Updates[i].Step++
-		}
-		_, err := s.engine.Run(&d.step)
+	return nil
+}
+
+// optimize runs one optimizer step of all jobs.
+func (d *drill) optimize(s *session) (measurement, error) {
+	last := &d.steps[len(d.steps)-1]
+	for i := range last.Updates {
+		last.Updates[i].Step++
+	}
+	next := 0
+	m, err := measureSteps(len(d.steps), 0, func() (engine.StepStats, error) {
+		_, err := s.engine.Run(&d.steps[next])
+		next++
 		return s.engine.Stats(), err
-	}
-	m, err := medianRun(steps, func() (measurement, error) { return measureSteps(1, d.rows(), step) })
-	m.memory = s.engine.Used()
+	})
+	m.steps, m.tokens = 1, d.jobs*d.sequences*d.length
 	return m, err
 }
 
 // addJob puts a new adapter into training, and its sequences and its update
-// into the step.
+// into the steps.
 func (d *drill) addJob(s *session, job int) error {
 	a, err := virtualmod.NewAdapter(virtualmod.Spec{Rank: d.rank, Alpha: 16, Targets: d.targets}, s.engine.Model(), uint64(job))
 	if err != nil {
@@ -157,10 +180,16 @@ func (d *drill) addJob(s *session, job int) error {
 		return err
 	}
 	random := rand.New(rand.NewPCG(1, uint64(job)))
-	for range d.sequences {
-		d.step.Spans = append(d.step.Spans, d.sequence(trainee.Slot(), random, int32(s.engine.Model().VocabSize)))
+	for i := range d.sequences {
+		step := &d.steps[i/d.micro]
+		span := d.sequence(trainee.Slot(), random, int32(s.engine.Model().VocabSize))
+		for b := range d.blocksEach() {
+			span.Blocks = append(span.Blocks, int32(len(step.Spans)*d.blocksEach()+b))
+		}
+		step.Spans = append(step.Spans, span)
 	}
-	d.step.Updates = append(d.step.Updates, batch.Update{
+	last := &d.steps[len(d.steps)-1]
+	last.Updates = append(last.Updates, batch.Update{
 		Slot: trainee.Slot(), Targets: d.sequences * (d.length - 1), LR: 1e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Clip: 1,
 	})
 	return nil
@@ -175,14 +204,11 @@ func (d *drill) sequence(slot int, random *rand.Rand, vocabulary int32) batch.Sp
 			span.Wants = append(span.Wants, batch.Want{Row: i - 1, Target: span.Tokens[i]})
 		}
 	}
-	for b := range d.blocksEach() {
-		span.Blocks = append(span.Blocks, int32(len(d.step.Spans)*d.blocksEach()+b))
-	}
 	return span
 }
 
 // name is the benchmark's.
 func (d *drill) name(c *cli.Context, s *session) string {
-	return fmt.Sprintf("BenchmarkTrain/%s/jobs=%d/sequences=%d/length=%d/rank=%d/targets=%s/recompute=%s",
-		s.options.label(), d.jobs, d.sequences, d.length, d.rank, benchName(c.String("targets")), c.String("recompute"))
+	return fmt.Sprintf("BenchmarkTrain/%s/jobs=%d/sequences=%d/micro=%d/length=%d/rank=%d/targets=%s/recompute=%s",
+		s.options.label(), d.jobs, d.sequences, d.micro, d.length, d.rank, benchName(c.String("targets")), c.String("recompute"))
 }

@@ -125,6 +125,9 @@ func (s *session) attachAdapters() error {
 
 func (s *session) openCheckpoint() (*weights.Checkpoint, error) {
 	if config, ok := weights.Shape(s.options.shape); ok {
+		if s.options.layers > 0 {
+			config.Layers = s.options.layers
+		}
 		return weights.NewRandom(config, weights.F16), s.checkContext(config)
 	}
 	folder, err := openModel(s.options.model)
@@ -201,7 +204,7 @@ func (s *session) load(checkpoint *weights.Checkpoint) error {
 func (s *session) engineConfig() engine.Config {
 	o := s.options
 	return engine.Config{
-		DType: o.dtype, Family: o.family, Context: o.context, Slots: s.slots(), Profile: o.profile,
+		DType: o.dtype, Family: o.family, Context: o.context, Slots: s.slots(), Profile: o.profile || o.stamps,
 		CacheBlocks: (o.cacheTokens + batch.BlockSize - 1) / batch.BlockSize,
 		TrainRows:   o.trainRows, MaxRows: o.maxRows, Recompute: o.recompute, Reserve: o.reserve,
 	}

@@ -24,6 +24,7 @@ type modelOptions struct {
 	model         string
 	shape         string // instead of a model: random weights of this shape
 	adapters      []adapterOption
+	layers        int // of the shape; 0: all
 	device, dtype string
 	family        string
 	context       int // 0: what the model was made for
@@ -34,6 +35,7 @@ type modelOptions struct {
 	recompute     engine.Recompute
 	reserve       int64 // bytes of device memory that jobs will take
 	profile       bool
+	stamps        bool // time each kernel without printing the profile
 	log           logOptions
 }
 
@@ -72,7 +74,7 @@ func useFlag() cli.Flag {
 func modelOptionsOf(c *cli.Context) (modelOptions, error) {
 	o := modelOptions{
 		model: c.String("model"), device: c.String("device"), dtype: c.String("dtype"), family: c.String("family"),
-		shape: c.String("shape"), context: c.Int("context"), cacheTokens: c.Int("cache-tokens"), slots: c.Int("slots"), profile: c.Bool("profile"),
+		shape: c.String("shape"), layers: c.Int("layers"), context: c.Int("context"), cacheTokens: c.Int("cache-tokens"), slots: c.Int("slots"), profile: c.Bool("profile"),
 		log: logOptions{c.String("log-level"), c.String("log-format")},
 	}
 	switch {
@@ -82,6 +84,8 @@ func modelOptionsOf(c *cli.Context) (modelOptions, error) {
 		}
 	case o.model == "":
 		return o, missing(c, "model")
+	case c.IsSet("layers"):
+		return o, usagef("--layers is for --shape")
 	}
 	for _, text := range c.StringSlice("adapter") {
 		a, err := parseAdapter(text)
@@ -98,8 +102,12 @@ func (o modelOptions) checkShape() error {
 	if o.model != "" {
 		return usagef("--model and --shape exclude each other")
 	}
-	if _, ok := weights.Shape(o.shape); !ok {
+	config, ok := weights.Shape(o.shape)
+	if !ok {
 		return usagef("--shape %q: known are %s", o.shape, strings.Join(weights.Shapes(), ", "))
+	}
+	if o.layers < 0 || o.layers > config.Layers {
+		return usagef("--layers %d: shape %s has %d", o.layers, o.shape, config.Layers)
 	}
 	return nil
 }

@@ -121,14 +121,17 @@ func TestDemoScreen(t *testing.T) {
 	assert.EqualError(t, m.err, "lost")
 }
 
+// shareColumns match what moved and was computed, beside the device's limits.
+const shareColumns = `\d+\.\d GB/s\t\d+\.\d %copy\t\d+\.\d{3} TFLOP/s\t\d+\.\d %matrix`
+
 func TestBenchPrintsGosFormat(t *testing.T) {
 	for args, name := range map[string]string{
-		"decode --model stories --batch 4 --prompt 8 --tokens 3 --count 2 --adapters 3":          `BenchmarkDecode/model=stories/batch=4/adapters=3-\d+\t6`,
-		"decode --shape stories --batch 3 --prompt 8 --tokens 3 --count 1 --adapters 2 --rank 4": `BenchmarkDecode/shape=stories/batch=3/adapters=2-\d+\t3`,
+		"decode --model stories --batch 4 --prompt 8 --tokens 3 --count 2 --adapters 3":          `BenchmarkDecode/model=stories/batch=4/adapters=3/prompt=8-\d+\t6`,
+		"decode --shape stories --batch 3 --prompt 8 --tokens 3 --count 1 --adapters 2 --rank 4": `BenchmarkDecode/shape=stories/batch=3/adapters=2/prompt=8-\d+\t3`,
 		"prefill --model stories --rows 32 --batch 2 --count 2":                                  `BenchmarkPrefill/model=stories/batch=2/adapters=0/rows=32-\d+\t2`,
 	} {
 		out := succeed(t, append([]string{"bench"}, strings.Fields(args)...)...)
-		assert.Regexp(t, `(?m)^cpu: .+\n(.+\n)*`+name+`\t\d+ ns/op\t\d+\.\d tok/s\t\d+ dispatches/op\t\d+\.\d record-us/op\n$`, out)
+		assert.Regexp(t, `(?m)^cpu: .+\n(.+\n)*`+name+`\t\d+ ns/op\t\d+\.\d tok/s\t\d+ dispatches/op\t\d+\.\d record-us/op\t\d+\.\d MiB\t`+shareColumns+`\n$`, out)
 	}
 }
 
@@ -143,6 +146,14 @@ func TestBenchRefusesWhatMeansNothingOrDoesNotFit(t *testing.T) {
 		{"train --shape 8b --model stories", 2, "train: --model and --shape exclude each other"},
 		{"decode --shape stories --adapters -1", 2, "decode: --adapters -1: it takes 0 to 4096"},
 		{"decode --shape stories --rank 6", 2, "decode: --rank 6: it takes a multiple of 4, at most 512"},
+		{"decode --model stories --layers 1", 2, "decode: --layers is for --shape"},
+		{"decode --shape stories --layers 7", 2, "decode: --layers 7: shape stories has 6"},
+		{"kernels", 2, "kernels: --model is missing: run 'loquetier bench kernels --help'"},
+		{"kernels --model stories", 2, "kernels: --shape is missing: run 'loquetier bench kernels --help'"},
+		{"kernels --shape stories --rows 1,x", 2, `kernels: --rows "1,x": it takes numbers from 1 to 65535 with commas between them`},
+		{"kernels --shape stories --contexts=", 2, `kernels: --contexts "": it takes numbers from 1 to 1048576 with commas between them`},
+		{"kernels --shape stories --train 1", 2, "kernels: --train 1: it takes 0, or 2 to 65535"},
+		{"kernels --shape stories --train 2000", 1, "kernels: sequences of 2048 tokens, but the context is 1024"},
 		{"prefill --shape stories --count 0", 2, "prefill: --count 0: it takes 1 to 1048576"},
 		{"prefill --shape stories --rows 33 --batch 2", 2, "prefill: --rows 33: it takes a multiple of --batch 2"},
 		{"decode --shape stories --prompt 2000", 1, "decode: sequences of 2064 tokens, but the context is 1024"},
@@ -175,8 +186,8 @@ func TestBenchTrainPrintsGosFormatAndTheMemory(t *testing.T) {
 	memory := map[string]float64{}
 	for _, recompute := range []string{"on", "off"} {
 		out := succeed(t, strings.Fields(small+recompute)...)
-		m := regexp.MustCompile(`(?m)^cpu: .+\n(?:.+\n)*BenchmarkTrain/model=stories/jobs=2/sequences=2/length=20/rank=4/targets=q_proj,down_proj/recompute=` +
-			recompute + `-\d+\t3\t(\d+) ns/op\t(\d+\.\d) tok/s\t\d+ dispatches/op\t\d+\.\d record-us/op\t(\d+\.\d) MiB\n$`).FindStringSubmatch(out)
+		m := regexp.MustCompile(`(?m)^cpu: .+\n(?:.+\n)*BenchmarkTrain/model=stories/jobs=2/sequences=2/micro=2/length=20/rank=4/targets=q_proj,down_proj/recompute=` +
+			recompute + `-\d+\t3\t(\d+) ns/op\t(\d+\.\d) tok/s\t\d+ dispatches/op\t\d+\.\d record-us/op\t(\d+\.\d) MiB\t` + shareColumns + `\n$`).FindStringSubmatch(out)
 		require.NotNil(t, m, out)
 		number := func(i int) float64 {
 			n, err := strconv.ParseFloat(m[i], 64)
@@ -189,10 +200,47 @@ func TestBenchTrainPrintsGosFormatAndTheMemory(t *testing.T) {
 	assert.Less(t, memory["on"], memory["off"], "recomputing saves memory")
 }
 
+// A step of the optimizer is cut into steps of the engine that need less memory.
+func TestBenchTrainAccumulates(t *testing.T) {
+	memory := map[string]float64{}
+	for _, micro := range []string{"1", "2"} {
+		out := succeed(t, strings.Fields("bench train --shape stories --sequences 2 --length 40 --rank 4 --count 1 --micro "+micro)...)
+		m := regexp.MustCompile(`sequences=2/micro=` + micro + `/.+\t1\t(\d+) ns/op\t(\d+\.\d) tok/s\t.+\t(\d+\.\d) MiB`).FindStringSubmatch(out)
+		require.NotNil(t, m, out)
+		number := func(i int) float64 {
+			n, err := strconv.ParseFloat(m[i], 64)
+			require.NoError(t, err)
+			return n
+		}
+		assert.InEpsilon(t, 2*40/(number(1)/1e9), number(2), 0.01, "an optimizer step's tokens are counted whole")
+		memory[micro] = number(3)
+	}
+	assert.Less(t, memory["1"], memory["2"])
+}
+
+func TestBenchKernels(t *testing.T) {
+	out := succeed(t, strings.Fields("bench kernels --shape stories --layers 2 --rows 3,66 --contexts 20 --train 20 --rank 4 --count 1")...)
+	assert.Regexp(t, `(?m)^BenchmarkRate/copy-\d+\t1\t\d+\.\d GB/s$`, out)
+	assert.Regexp(t, `(?m)^BenchmarkRate/matrix-\d+\t1\t\d+\.\d{3} TFLOP/s$`, out)
+	assert.Regexp(t, `(?m)^BenchmarkRate/dispatch-\d+\t1\t\d+ ns/op$`, out)
+	for _, step := range []string{"decode/context=20/adapters=0/rows=3", "decode/context=20/adapters=3/rows=3", "prefill/adapters=0/rows=66", "prefill/adapters=1/rows=66", "train/rows=20"} {
+		for _, product := range []string{"qkv", "o", "gate_up", "down", "head"} {
+			assert.Regexp(t, `(?m)^BenchmarkKernel/shape=stories/step=`+step+`/kernel=linear.*/product=`+product+`-\d+\t\d+\t\d+ ns/op\t`+shareColumns+`$`, out)
+		}
+	}
+	for _, line := range []string{
+		"step=decode/context=20/adapters=3/rows=3/kernel=shrink.*/product=down-", "step=train/rows=20/kernel=linear_grad.*/product=gate_up-",
+		"step=train/rows=20/kernel=lora_grad.*/product=qkv-", "step=train/rows=20/kernel=shrink_grad.*/product=o\\+down-",
+		"step=train/rows=20/kernel=cross_entropy-", "step=decode/context=20/adapters=0/rows=3/kernel=attention_decode",
+	} {
+		assert.Regexp(t, "(?m)^BenchmarkKernel/shape=stories/"+line, out)
+	}
+}
+
 func TestBenchTrainProfiles(t *testing.T) {
 	o := call(t, strings.Fields("bench train --model stories --sequences 1 --length 2 --count 1 --profile")...)
 	require.Equal(t, exitOK, o.code, o.err)
-	assert.Contains(t, o.out, "/jobs=1/sequences=1/length=2/rank=8/targets=all/recompute=auto-")
+	assert.Contains(t, o.out, "/jobs=1/sequences=1/micro=1/length=2/rank=8/targets=all/recompute=auto-")
 	assert.Regexp(t, `(?m)^ kernel +calls `, o.err)
 	for _, kernel := range []string{"cross_entropy", "lora_grad", "optimizer"} {
 		assert.Contains(t, o.err, kernel)
@@ -208,6 +256,7 @@ func TestBenchTrainRefusesWhatMeansNothingOrDoesNotFit(t *testing.T) {
 		{"--jobs 0", 2, "--jobs 0: it takes 1 to 1024"},
 		{"--sequences -1", 2, "--sequences -1: it takes 1 to 1048576"},
 		{"--length 1", 2, "--length 1: it takes 2 to 1048576"},
+		{"--micro 5", 2, "--micro 5: it takes 1 to 4"},
 		{"--rank 0", 2, "--rank 0: it takes 1 to 512"},
 		{"--rank 513", 2, "--rank 513: it takes 1 to 512"},
 		{"--count 0", 2, "--count 0: it takes 1 to 1048576"},

@@ -9,10 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/urfave/cli/v2"
-
 	"loquetier/engine"
 	"loquetier/engine/batch"
+	"loquetier/engine/vk"
 	"loquetier/models"
 	"loquetier/virtualmod"
 )
@@ -37,7 +36,8 @@ type measurement struct {
 	runs                      int // of which this is the median
 	steps, tokens, dispatches int
 	wall, record              time.Duration
-	memory                    uint64 // bytes of the device in use; 0: not told
+	work                      vk.Work
+	memory                    uint64 // most bytes of the device that were in use
 }
 
 // measureSteps runs steps of so many tokens each.
@@ -51,6 +51,7 @@ func measureSteps(steps, tokens int, step func() (engine.StepStats, error)) (mea
 		}
 		m.dispatches += stats.Dispatches
 		m.record += stats.Record
+		m.work.Add(stats.Work)
 	}
 	m.wall = time.Since(start)
 	return m, nil
@@ -74,9 +75,10 @@ func medianRun(runs int, run func() (measurement, error)) (measurement, error) {
 	return m, nil
 }
 
-// newWorkload makes sequences of random tokens with room for length tokens.
-func (s *session) newWorkload(c *cli.Context, length int) (*workload, error) {
-	n, each := c.Int("batch"), (length+batch.BlockSize-1)/batch.BlockSize
+// newWorkload makes n sequences of random tokens with room for length tokens,
+// and gives them the slots in turn.
+func (s *session) newWorkload(n, length int, slots []int) (*workload, error) {
+	each := (length + batch.BlockSize - 1) / batch.BlockSize
 	switch {
 	case length > s.engine.Context():
 		return nil, fmt.Errorf("sequences of %d tokens, but the context is %d", length, s.engine.Context())
@@ -84,10 +86,6 @@ func (s *session) newWorkload(c *cli.Context, length int) (*workload, error) {
 		return nil, fmt.Errorf("--batch %d: a step takes at most %d rows", n, s.engine.MaxRows())
 	case n*each > s.engine.CacheBlocks():
 		return nil, fmt.Errorf("%d sequences of %d tokens do not fit %d tokens of cache", n, length, s.engine.CacheBlocks()*batch.BlockSize)
-	}
-	slots, err := s.benchSlots(c.Int("adapters"), c.Int("rank"))
-	if err != nil {
-		return nil, err
 	}
 	w := &workload{session: s}
 	w.labels = fmt.Sprintf("%s/batch=%d/adapters=%d", s.options.label(), n, len(slots))
@@ -223,16 +221,33 @@ func (w *workload) start(n int, fed bool) error {
 // begins where the first did.
 func (w *workload) measure(runs, steps, n int) (measurement, error) {
 	from := w.lanes[0].next
-	return medianRun(runs, func() (measurement, error) {
-		for _, l := range w.lanes {
-			l.next = from
-		}
+	m, err := medianRun(runs, func() (measurement, error) {
+		w.rewind(from)
 		step := func() (engine.StepStats, error) { return w.step(n) }
 		if n == 1 {
 			step = w.decode(steps)
 		}
 		return measureSteps(steps, n*len(w.lanes), step)
 	})
+	m.memory = w.device.Peak()
+	return m, err
+}
+
+// read computes the first n tokens of each sequence.
+func (w *workload) read(n int) error {
+	for w.lanes[0].next < n {
+		if _, err := w.step(min(n-w.lanes[0].next, max(1, w.engine.MaxRows()/len(w.lanes)))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewind goes back to a position of each sequence.
+func (w *workload) rewind(to int) {
+	for _, l := range w.lanes {
+		l.next = to
+	}
 }
 
 // decode returns a function that ends the next of so many steps of one token

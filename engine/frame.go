@@ -41,6 +41,7 @@ func (f *frame) count(s vk.Stats) {
 	f.stats.Dispatches += s.Dispatches
 	f.stats.Barriers += s.Barriers
 	f.stats.Copies += s.Copies
+	f.stats.Work.Add(s.Work)
 }
 
 func (f *frame) free(device *vk.Device) {

@@ -76,6 +76,7 @@ type memory struct {
 	mapped [3]bool
 	count  int
 	used   uint64
+	peak   uint64 // of used
 	held   uint64 // bytes of driver allocations
 }
 
@@ -178,12 +179,16 @@ func (d *Device) Unified() bool { return d.memory.types[Upload] == d.memory.type
 // Used is the number of bytes in buffers.
 func (d *Device) Used() uint64 { return d.memory.used }
 
+// Peak is the most bytes that were in buffers at one time.
+func (d *Device) Peak() uint64 { return d.memory.peak }
+
 // Held is the number of bytes taken from the driver.
 func (d *Device) Held() uint64 { return d.memory.held }
 
 func (m *memory) give(b *block, off, size uint64) Buffer {
 	m.count++
 	m.used += (size + alignment - 1) / alignment * alignment
+	m.peak = max(m.peak, m.used)
 	buf := Buffer{Address: b.address + off, Size: size, block: b, offset: off}
 	if b.host != nil {
 		buf.Host = b.host[off : off+size : off+size]

@@ -22,7 +22,6 @@ type Recorder struct {
 	words  []uint64
 	since  []access // accesses since the last barrier
 	stats  Stats
-	flops  float64
 	names  []string   // of the timestamped operations
 	work   []Work     // beside names
 	ops    []recorded // in checking mode only
@@ -31,10 +30,19 @@ type Recorder struct {
 }
 
 // Stats counts what a step was recorded as.
-type Stats struct{ Dispatches, Barriers, Copies int }
+type Stats struct {
+	Dispatches, Barriers, Copies int
+	Work                         Work // of the dispatches
+}
 
-// Work is what an operation moves and computes, for the profile.
+// Work is what operations move and compute, for the profile.
 type Work struct{ Bytes, Flops float64 }
+
+// Add adds another operation's work.
+func (w *Work) Add(other Work) {
+	w.Bytes += other.Bytes
+	w.Flops += other.Flops
+}
 
 type recorded struct {
 	name     string
@@ -71,7 +79,7 @@ func (r *Recorder) Reset() {
 func (r *Recorder) Stats() Stats { return r.stats }
 
 // Flops is the arithmetic of the dispatches recorded so far.
-func (r *Recorder) Flops() float64 { return r.flops }
+func (r *Recorder) Flops() float64 { return r.stats.Work.Flops }
 
 // Dispatch is one kernel call.
 type Dispatch struct {
@@ -104,7 +112,7 @@ func (r *Recorder) Dispatch(d Dispatch) {
 	r.push(d.Push)
 	r.emit(C.LQ_DISPATCH, uint64(d.Groups[0]), uint64(d.Groups[1]), uint64(d.Groups[2]))
 	r.stats.Dispatches++
-	r.flops += d.Work.Flops
+	r.stats.Work.Add(d.Work)
 	r.stamp(d.Pipeline.Name, d.Work)
 }
 
