@@ -51,7 +51,7 @@ var storages = []string{"f32", "f16", "bf16"}
 // Kernels is the table of everything that is compiled. The generator, the
 // loader and the tests walk it.
 func Kernels() []Kernel {
-	table := []Kernel{{Op: "sample"}, {Op: "grad_norm"}}
+	table := []Kernel{{Op: "sample"}, {Op: "grad_norm"}, {Op: "stream"}}
 	for _, act := range storages {
 		table = append(table,
 			Kernel{Op: "random", Variant: act, Defines: acts(act)},
