@@ -52,7 +52,7 @@ type pipelineKey struct {
 	constants [maxConstants]uint32
 }
 
-const maxConstants = 6
+const maxConstants = 12
 
 // pipeline makes or finds a kernel with its specialization constants, whose
 // ids count from 0.
@@ -82,20 +82,20 @@ func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, erro
 
 // names are the ops' modules for the kernels' storage types.
 type names struct {
-	embed, linear, dora, shrink, norm, rope, prefill, prefillSplit, decode                          string
-	linearGrad, shrinkGrad, shrinkTall, shrinkGradTall, loraGrad, optimizer, siluGrad, crossEntropy string
-	normGrad, ropeGrad                                                                              string
-	attentionGradQ, attentionGradQSplit, attentionGradKV                                            string
-	attentionGradKVSplit                                                                            string
+	embed, linear, linearMatrix, dora, shrink, norm, rope, prefill, prefillSplit, decode                              string
+	linearGrad, linearGradMatrix, shrinkGrad, shrinkTall, shrinkGradTall, loraGrad, optimizer, siluGrad, crossEntropy string
+	normGrad, ropeGrad                                                                                                string
+	attentionGradQ, attentionGradQSplit, attentionGradKV                                                              string
+	attentionGradKVSplit                                                                                              string
 }
 
 func namesFor(weight, act weights.DType) names {
 	w, a := storageName(weight), storageName(act)
 	return names{
-		embed: "embed-" + w, linear: "linear-" + w + "-" + a, dora: "dora-" + w + "-" + a,
+		embed: "embed-" + w, linear: "linear-" + w + "-" + a, linearMatrix: "linear_matrix-" + a, dora: "dora-" + w + "-" + a,
 		shrink: "shrink-" + a, norm: "norm-" + a, rope: "rope-" + a,
 		prefill: "attention_prefill-" + a, prefillSplit: "attention_prefill-" + a + "-split", decode: "attention_decode-" + a,
-		linearGrad: "linear_grad-" + w + "-" + a, shrinkGrad: "shrink_grad-" + a, shrinkTall: "shrink_tall-" + a, shrinkGradTall: "shrink_grad_tall-" + a,
+		linearGrad: "linear_grad-" + w + "-" + a, linearGradMatrix: "linear_grad_matrix-" + a, shrinkGrad: "shrink_grad-" + a, shrinkTall: "shrink_tall-" + a, shrinkGradTall: "shrink_grad_tall-" + a,
 		loraGrad: "lora_grad-" + a, optimizer: "optimizer-" + a,
 		siluGrad: "silu_grad-" + a, crossEntropy: "cross_entropy-" + a, normGrad: "norm_grad-" + a, ropeGrad: "rope_grad-" + a,
 		attentionGradQ: "attention_grad_q-" + a, attentionGradQSplit: "attention_grad_q-" + a + "-split",

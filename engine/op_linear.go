@@ -68,7 +68,8 @@ type Linear struct {
 	Keep     vk.Range // [Rows, 2*Outs[0]] in the activation type: with SiLUKeep, gate and up before the activation
 	Rows     int
 	Epilogue Epilogue
-	Tile     *shaders.Tile // nil: chosen by the tuning
+	Tile     *shaders.Tile       // nil: chosen by the tuning
+	Matrix   *shaders.MatrixTile // runs on cooperative matrices in this shape; nil: chosen
 }
 
 type linearPush struct {
@@ -84,19 +85,27 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	if err := k.checkLinear(l); err != nil {
 		return err
 	}
+	if tile := k.matrixTile(l.Product, l.Rows, []int{l.In}, l.Matrix); tile != nil && l.Tile == nil {
+		return k.linearMatrix(rec, l, *tile)
+	}
 	tile := k.Tuning.TileFor(l.Rows)
 	if l.Tile != nil {
 		tile = *l.Tile
 	}
 	p, err := k.pipeline(k.names.linear,
-		tile.Workgroup, tile.Rows, tile.Columns, uint32(l.Epilogue), bit(tile.SplitK), l.mixture(tile))
+		tile.Workgroup, tile.Rows, tile.Columns, uint32(l.Epilogue), bit(tile.SplitK), l.mixture(tile.Rows))
 	if err != nil {
 		return err
 	}
-	width := l.Width(l.Epilogue)
+	k.recordLinear(rec, l, p, l.groups(tile))
+	return nil
+}
+
+// recordLinear records a family's pipeline; all take the same push constants.
+func (k *Kernels) recordLinear(rec *vk.Recorder, l Linear, p *vk.Pipeline, groups [3]uint32) {
 	push := linearPush{
 		x: l.X.Address, parts: l.Table.Address, v: l.V.Address, slots: l.Slots.Address, y: l.Y.Address, keep: l.Keep.Address,
-		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), yStride: uint32(width), vStride: uint32(l.Stride), gains: bit(l.Gains),
+		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), yStride: uint32(l.Width(l.Epilogue)), vStride: uint32(l.Stride), gains: bit(l.Gains),
 	}
 	reads, writes := append(present(l.X, l.Table, l.V, l.Slots), l.LoRA.Reads...), []vk.Range{l.Y}
 	switch l.Epilogue {
@@ -105,11 +114,7 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	case SiLUKeep:
 		writes = append(writes, l.Keep)
 	}
-	rec.Dispatch(vk.Dispatch{
-		Pipeline: p, Push: vk.Push(&push), Groups: l.groups(tile),
-		Reads: reads, Writes: writes, Work: k.linearWork(l),
-	})
-	return nil
+	rec.Dispatch(vk.Dispatch{Pipeline: p, Push: vk.Push(&push), Groups: groups, Reads: reads, Writes: writes, Work: k.linearWork(l)})
 }
 
 func (k *Kernels) checkLinear(l Linear) error {
@@ -148,13 +153,13 @@ func (k *Kernels) checkLinear(l Linear) error {
 	return require("linear", fields...)
 }
 
-// mixture is the kernel's ADAPTERS: 0 for none, 1 for tiles of one adapter
-// each, 2 for mixed tiles.
-func (l LoRA) mixture(t shaders.Tile) uint32 {
+// mixture is the kernel's ADAPTERS for tiles of a height: 0 for none, 1 for
+// tiles of one adapter each, 2 for mixed tiles.
+func (l LoRA) mixture(rows uint32) uint32 {
 	switch {
 	case l.Slots.Size == 0:
 		return 0
-	case t.Rows == 1 || l.Run > 0 && l.Run%int(t.Rows) == 0:
+	case rows == 1 || l.Run > 0 && l.Run%int(rows) == 0:
 		return 1
 	}
 	return 2

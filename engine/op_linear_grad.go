@@ -16,7 +16,9 @@ type LinearGrad struct {
 	DY   vk.Range // [Rows, Width(Plain) rounded up to a multiple of 4] in the activation type
 	DX   vk.Range // [Rows, In] float32
 	Rows int
-	Tile *shaders.Tile // nil: the tuning's
+
+	Tile   *shaders.Tile       // nil: the tuning's
+	Matrix *shaders.MatrixTile // runs on cooperative matrices in this shape; nil: chosen
 }
 
 type linearGradPush struct {
@@ -32,28 +34,35 @@ func (k *Kernels) LinearGrad(rec *vk.Recorder, l LinearGrad) error {
 	if err := k.checkLinearGrad(l); err != nil {
 		return err
 	}
+	if tile := k.matrixTile(l.Product, l.Rows, l.Outs, l.Matrix); tile != nil && l.Tile == nil {
+		return k.linearGradMatrix(rec, l, *tile)
+	}
 	tile := k.Tuning.LinearGrad
 	if l.Tile != nil {
 		tile = *l.Tile
 	}
-	p, err := k.pipeline(k.names.linearGrad, tile.Workgroup, tile.Rows, tile.Columns/4, l.Product.step(), l.mixture(tile))
+	p, err := k.pipeline(k.names.linearGrad, tile.Workgroup, tile.Rows, tile.Columns/4, l.Product.step(), l.mixture(tile.Rows))
 	if err != nil {
 		return err
 	}
+	k.recordLinearGrad(rec, l, p, [3]uint32{uint32(ceil(l.In, int(tile.Columns*tile.Workgroup))), uint32(ceil(l.Rows, int(tile.Rows))), 1})
+	return nil
+}
+
+// recordLinearGrad records a family's pipeline; all take the same push constants.
+func (k *Kernels) recordLinearGrad(rec *vk.Recorder, l LinearGrad, p *vk.Pipeline, groups [3]uint32) {
 	push := linearGradPush{
 		dy: l.DY.Address, parts: l.Table.Address, u: l.V.Address, slots: l.Slots.Address, dx: l.DX.Address,
 		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), dyStride: uint32(quadded(l.Width(Plain))), uStride: uint32(l.Stride),
 	}
 	rec.Dispatch(vk.Dispatch{
-		Pipeline: p, Push: vk.Push(&push),
-		Groups: [3]uint32{uint32(ceil(l.In, int(tile.Columns*tile.Workgroup))), uint32(ceil(l.Rows, int(tile.Rows))), 1},
-		Reads:  append(present(l.DY, l.Table, l.V, l.Slots), l.LoRA.Reads...), Writes: []vk.Range{l.DX},
+		Pipeline: p, Push: vk.Push(&push), Groups: groups,
+		Reads: append(present(l.DY, l.Table, l.V, l.Slots), l.LoRA.Reads...), Writes: []vk.Range{l.DX},
 		Work: vk.Work{
 			Bytes: float64(l.Width(Plain)*l.In*k.Weight.Size() + l.Rows*(k.Act.Size()*l.Width(Plain)+4*l.In)),
 			Flops: 2 * float64(l.Rows) * float64(l.Width(Plain)) * float64(l.In),
 		},
 	})
-	return nil
 }
 
 // step is how many outputs a backward kernel may load at a time: 4, or 1

@@ -76,6 +76,13 @@ func Kernels() []Kernel {
 			Kernel{Op: "attention_grad_kv", Variant: act + "-split", Defines: append(acts(act), "SPLIT_HEAD"), Needs: Needs{SubgroupShuffle: true}},
 		)
 	}
+	for _, act := range storages[1:] {
+		both := append(weights(act), acts(act)...)
+		table = append(table,
+			onMatrices(Kernel{Op: "linear", Family: "matrix", Variant: act, Defines: both}),
+			onMatrices(Kernel{Op: "linear_grad", Family: "matrix", Variant: act, Defines: both}),
+		)
+	}
 	for _, weight := range storages {
 		table = append(table, Kernel{Op: "embed", Variant: weight, Defines: weights(weight)})
 		for _, act := range storages {
@@ -93,6 +100,14 @@ func Kernels() []Kernel {
 		}
 	}
 	return table
+}
+
+// onMatrices completes the row of a kernel whose variant is a 16-bit type and
+// that multiplies cooperative matrices of it.
+func onMatrices(k Kernel) Kernel {
+	k.BFloat16 = k.Variant == "bf16"
+	k.Needs.MatrixF16, k.Needs.MatrixBF16 = !k.BFloat16, k.BFloat16
+	return k
 }
 
 func weights(t string) []string { return []string{"WEIGHT_" + strings.ToUpper(t)} }

@@ -33,10 +33,12 @@ void store_f32(F32 b, uint i, vec4 x) { b.v[i >> 2] = x; }
 // does not promise: it must reach the logits, where it is noticed.
 vec4 clamp_f16(vec4 x) { return mix(clamp(x, -65504.0, 65504.0), x, isnan(x)); }
 
-void store_f16(F16 b, uint i, vec4 x) {
+uvec2 pack_f16(vec4 x) {
     x = clamp_f16(x);
-    b.v[i >> 2] = uvec2(packHalf2x16(x.xy), packHalf2x16(x.zw));
+    return uvec2(packHalf2x16(x.xy), packHalf2x16(x.zw));
 }
+
+void store_f16(F16 b, uint i, vec4 x) { b.v[i >> 2] = pack_f16(x); }
 
 // To nearest, ties to even; a NaN stays a NaN.
 uvec4 bf16_bits(vec4 x) {
@@ -45,10 +47,12 @@ uvec4 bf16_bits(vec4 x) {
     return mix(r, (u >> 16) | 64u, isnan(x));
 }
 
-void store_bf16(BF16 b, uint i, vec4 x) {
+uvec2 pack_bf16(vec4 x) {
     uvec4 u = bf16_bits(x);
-    b.v[i >> 2] = uvec2(u.x | u.y << 16, u.z | u.w << 16);
+    return uvec2(u.x | u.y << 16, u.z | u.w << 16);
 }
+
+void store_bf16(BF16 b, uint i, vec4 x) { b.v[i >> 2] = pack_bf16(x); }
 
 // One number, where rows need not start at a multiple of 4.
 float load1_f32(F32 b, uint i) { return b.v[i >> 2][i & 3]; }
@@ -96,12 +100,16 @@ void store2_bf16(BF16 b, uint i, vec2 x) {
 #define load1_act load1_f16
 #define store_act store_f16
 #define store2_act store2_f16
+#define pack_act pack_f16
+const uint EXPONENT = 0x7c00; // all ones: not a finite number
 #elif defined(ACT_BF16)
 #define ACT BF16
 #define load_act load_bf16
 #define load1_act load1_bf16
 #define store_act store_bf16
 #define store2_act store2_bf16
+#define pack_act pack_bf16
+const uint EXPONENT = 0x7f80;
 #endif
 
 // A macro: overloads on reference types are not told apart by every compiler.

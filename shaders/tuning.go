@@ -14,6 +14,10 @@ type Tuning struct {
 	// Of the linear product's gradient: Columns are those of an invocation.
 	LinearGrad Tile
 
+	// Of products on cooperative matrices, for that many rows or more; 0: never.
+	MatrixRows int
+	Matrix     MatrixTile
+
 	ShrinkWorkgroup  uint32 // invocations, for shrink and for norm, which holds a shrink
 	ShrinkRows       uint32 // most rows of a tile; steps with shorter runs take a smaller power of two
 	ShrinkRanks      uint32 // most ranks a lane computes; with ShrinkSplitK those of a workgroup
@@ -67,6 +71,20 @@ type Tile struct {
 	SplitK    bool   // lanes over K
 }
 
+// MatrixTile is a shape of the products on cooperative matrices. A workgroup's
+// tile is Rows by Columns, Depth of the inner dimension at a time; a subgroup's part of it
+// SubgroupRows by SubgroupColumns, and Shares subgroups share each part along the inner dimension.
+type MatrixTile struct {
+	Rows, Columns, Depth          uint32
+	SubgroupRows, SubgroupColumns uint32
+	Shares                        uint32 // 1 or 2
+}
+
+// Subgroups is the number of them in a workgroup.
+func (t MatrixTile) Subgroups() uint32 {
+	return t.Rows / t.SubgroupRows * (t.Columns / t.SubgroupColumns) * t.Shares
+}
+
 // Tunings is the table. "software": lavapipe, where a workgroup of one vector
 // width, tiles in registers and loads shared by all lanes are fast, and
 // anything shared between invocations is slow. "gpu": everything else.
@@ -97,7 +115,8 @@ func Tunings() []Tuning {
 				{MaxRows: 8, Workgroup: 64, Rows: 8, Columns: 4, SplitK: true},
 				{Workgroup: 64, Rows: 8, Columns: 4},
 			},
-			LinearGrad:      Tile{Workgroup: 64, Rows: 8, Columns: 4},
+			LinearGrad: Tile{Workgroup: 64, Rows: 8, Columns: 4},
+			MatrixRows: 65, Matrix: MatrixTile{Rows: 128, Columns: 128, Depth: 64, SubgroupRows: 64, SubgroupColumns: 64, Shares: 2},
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkGradQuads: 2,
 			Tall:             Tall{From: 64, Workgroup: 128, Rows: 8, Quads: 2},
 			LoRAGrad:         Outer{Workgroup: 256, Shares: 16, Ahead: 8, Quads: 2},

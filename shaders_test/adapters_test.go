@@ -38,6 +38,7 @@ type shape struct {
 	ranks []int // of the adapters, one a slot; 0: leaves every module alone
 	dora  bool  // every second adapter has a gain
 	train bool  // the adapters have gradients
+	sick  bool  // the first adapter's B has what is not a number in its first row
 }
 
 // newProduct makes a product of random numbers. Adapter s leaves module m
@@ -61,6 +62,9 @@ func (b *bench) newProduct(s shape, weight, act weights.DType) product {
 			var a ref.Adapter
 			if rank > 0 && (slot+m)%4 != 3 {
 				a = b.adapter(s.in, out, rank, s.dora && slot%2 == 0, act)
+			}
+			if s.sick && slot == 0 {
+				a.B[0] = float32(math.NaN())
 			}
 			module.Adapters = append(module.Adapters, a)
 			var g gradient

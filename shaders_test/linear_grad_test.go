@@ -47,20 +47,7 @@ func TestLinearGrad(t *testing.T) {
 		t.Run(fmt.Sprint(types.weight, types.act), func(t *testing.T) {
 			b, k := newBench(t, 21), kernels(t, tuning(t, "software"), types.weight, types.act)
 			for i, c := range gradCases() {
-				p := b.newProduct(c.shape, types.weight, types.act)
-				dy := b.normal(c.rows*p.Width(engine.Plain), 1, types.act)
-				dx := b.blank(4 * c.rows * c.in)
-				l := engine.LinearGrad{Product: p.Product, DY: b.stored(widened(dy, p.Width(engine.Plain)), types.act), DX: dx.Range, Rows: c.rows}
-				var slots []int32
-				var u []float32
-				if c.popularity != "" {
-					slots, u = b.slotsOf(c.popularity, c.rows, p.slots), b.normal(c.rows*len(c.outs)*p.stride, 0.3, weights.F32)
-					l.LoRA = engine.LoRA{V: b.stored(u, weights.F32), Slots: b.integers(slots), Stride: p.stride, Reads: p.reads}
-					if c.popularity == "identical" {
-						l.Run = 256
-					}
-				}
-				want := ref.LinearGrad(p.modules, c.in, dy, slots, u, p.stride)
+				l, want, dx := b.newLinearGrad(c, types.weight, types.act)
 				for j, tile := range gradTiles() {
 					if j > 0 && (i+j)%3 > 0 && types.weight != weights.F32 {
 						continue
@@ -72,4 +59,22 @@ func TestLinearGrad(t *testing.T) {
 			}
 		})
 	}
+}
+
+// newLinearGrad is a case with the oracle's answer, and where the kernel's goes.
+func (b *bench) newLinearGrad(c linearCase, weight, act weights.DType) (engine.LinearGrad, []float64, *output) {
+	p := b.newProduct(c.shape, weight, act)
+	width := p.Width(engine.Plain)
+	dy, dx := b.normal(c.rows*width, 1, act), b.blank(4*c.rows*c.in)
+	l := engine.LinearGrad{Product: p.Product, DY: b.stored(widened(dy, width), act), DX: dx.Range, Rows: c.rows}
+	var slots []int32
+	var u []float32
+	if c.popularity != "" {
+		slots, u = b.slotsOf(c.popularity, c.rows, p.slots), b.normal(c.rows*len(c.outs)*p.stride, 0.3, c.shrunkType(act))
+		l.LoRA = engine.LoRA{V: b.stored(u, weights.F32), Slots: b.integers(slots), Stride: p.stride, Reads: p.reads}
+		if c.popularity == "identical" {
+			l.Run = 256
+		}
+	}
+	return l, ref.LinearGrad(p.modules, c.in, dy, slots, u, p.stride), dx
 }

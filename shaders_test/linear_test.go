@@ -18,6 +18,7 @@ type linearCase struct {
 	rows       int
 	popularity string // "": no row has an adapter and there is no slot list
 	epilogue   engine.Epilogue
+	narrow     bool // the shrink's result is rounded to the activation type, as kernels on matrices do
 }
 
 var ranks = []int{1, 2, 5, 8, 16, 64, 0, 3, 4}
@@ -60,6 +61,14 @@ type linear struct {
 	wantKeep []float64
 }
 
+// shrunkType is the type whose numbers the shrink's result consists of.
+func (c linearCase) shrunkType(act weights.DType) weights.DType {
+	if c.narrow {
+		return act
+	}
+	return weights.F32
+}
+
 func (b *bench) newLinear(c linearCase, weight, act weights.DType) linear {
 	p := b.newProduct(c.shape, weight, act)
 	l := linear{out: weights.F32}
@@ -73,7 +82,7 @@ func (b *bench) newLinear(c linearCase, weight, act weights.DType) linear {
 	l.Linear = engine.Linear{Product: p.Product, X: b.stored(o.X, act), Rows: c.rows, Epilogue: c.epilogue}
 	if c.popularity != "" {
 		o.Slots = b.slotsOf(c.popularity, c.rows, p.slots)
-		o.V = b.normal(c.rows*len(c.outs)*p.stride, 0.3, weights.F32)
+		o.V = b.normal(c.rows*len(c.outs)*p.stride, 0.3, c.shrunkType(act))
 		l.LoRA = engine.LoRA{V: b.stored(o.V, weights.F32), Slots: b.integers(o.Slots), Stride: p.stride, Gains: c.dora, Reads: p.reads}
 	}
 	n := c.rows * p.Width(c.epilogue)

@@ -1,0 +1,16 @@
+package engine
+
+import (
+	"loquetier/engine/vk"
+	"loquetier/shaders"
+)
+
+// linearGradMatrix records the product's gradient on cooperative matrices.
+func (k *Kernels) linearGradMatrix(rec *vk.Recorder, l LinearGrad, t shaders.MatrixTile) error {
+	p, err := k.pipeline(k.names.linearGradMatrix, append(k.matrixConstants(t), l.mixture(t.Rows))...)
+	if err != nil {
+		return err
+	}
+	k.recordLinearGrad(rec, l, p, grid(ceil(l.In, int(t.Columns))*ceil(l.Rows, int(t.Rows))))
+	return nil
+}

@@ -1,0 +1,236 @@
+package lab
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/x448/float16"
+
+	"loquetier/engine"
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+	"loquetier/shaders"
+)
+
+type variant struct {
+	file      string
+	constants []uint32 // by id
+	bm, bn    int
+}
+
+func khr(file string, wg, bm, bn, bk, wm, wn, swizzle, pad, wk int, t uint32) variant {
+	return variant{file, []uint32{uint32(wg), uint32(bm), uint32(bn), uint32(bk), uint32(wm), uint32(wn), t, uint32(swizzle), uint32(pad), uint32(wk)}, bm, bn}
+}
+
+func nv(file string, wg, bm, bn, bk, swizzle int) variant {
+	return variant{file, []uint32{uint32(wg), uint32(bm), uint32(bn), uint32(bk), uint32(swizzle)}, bm, bn}
+}
+
+func half(dst []byte, at uint64, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, at))
+	for i := 0; i < len(dst); i += 2 {
+		binary.LittleEndian.PutUint16(dst[i:], float16.Fromfloat32(float32(r.Float64()-0.5)).Bits())
+	}
+}
+
+type mat struct {
+	buf  vk.Buffer
+	host []byte
+}
+
+func matrix(t *testing.T, d *vk.Device, n int, seed uint64) mat {
+	buf, err := d.Alloc(vk.Local, uint64(2*n))
+	require.NoError(t, err)
+	host := make([]byte, 2*n)
+	half(host[:min(len(host), 1<<24)], 0, seed)
+	for i := 1 << 24; i < len(host); i *= 2 {
+		copy(host[i:], host[:i])
+	}
+	require.NoError(t, d.Write(buf, 0, buf.Size, func(dst []byte, at uint64) error { copy(dst, host[at:]); return nil }))
+	return mat{buf, host}
+}
+
+func (m mat) at(i int) float64 {
+	return float64(float16.Frombits(binary.LittleEndian.Uint16(m.host[2*i:])).Float32())
+}
+
+func TestMatmul(t *testing.T) {
+	d := open(t)
+	info := d.Info
+	fmt.Println(info.Name, info.Driver, info.MatrixF16, info.MatrixBF16, info.SharedMemory)
+	shapes := [][3]int{{4096, 4096, 4096}, {2048, 28672, 4096}, {1024, 28672, 4096}, {1024, 4096, 14336}, {512, 28672, 4096}, {512, 4096, 4096}, {512, 4096, 14336}}
+	tt := uint32(info.MatrixF16.M)
+	if info.Type == vk.CPU {
+		shapes = [][3]int{{256, 256, 256}}
+	}
+	variants := variantsFor(tt, info.SubgroupSize)
+	most := 0
+	for _, s := range shapes {
+		most = max(most, s[0]*s[2], s[1]*s[2], s[0]*s[1])
+	}
+	x, w := matrix(t, d, 4096*14336, 1), matrix(t, d, 28672*4096*2, 2)
+	y, err := d.Alloc(vk.Local, uint64(4*most))
+	require.NoError(t, err)
+	stop := time.Now().Add(50 * time.Second)
+	for _, v := range variants {
+		if time.Now().After(stop) {
+			fmt.Println("out of time")
+			break
+		}
+		code, err := os.ReadFile(v.file + ".spv")
+		require.NoError(t, err)
+		var cs []vk.Constant
+		for i, c := range v.constants {
+			cs = append(cs, vk.Constant{ID: uint32(i), Value: c})
+		}
+		start := time.Now()
+		p, err := d.NewPipeline(v.file, code, cs)
+		if err != nil {
+			fmt.Println(v, err)
+			continue
+		}
+		took := time.Since(start)
+		line := fmt.Sprintf("%-6s %v", v.file, v.constants)
+		worst := 0.0
+		for _, s := range shapes {
+			m, n, k := s[0], s[1], s[2]
+			if n%v.bn != 0 || m%v.bm != 0 {
+				line += "     -"
+				continue
+			}
+			push := struct {
+				x, w, y uint64
+				m, n, k uint32
+				_       uint32
+			}{x.buf.Address, w.buf.Address, y.Address, uint32(m), uint32(n), uint32(k), 0}
+			const reps = 6
+			rec := d.NewRecorder(true)
+			for range reps {
+				rec.Dispatch(vk.Dispatch{Pipeline: p, Push: vk.Push(&push), Groups: [3]uint32{uint32((m + v.bm - 1) / v.bm * (n / v.bn)), 1, 1}, Reads: []vk.Range{x.buf.All(), w.buf.All()}, Writes: []vk.Range{y.All()}})
+			}
+			if err := rec.Run(); err != nil {
+				fmt.Println(v, err)
+				return
+			}
+			ts, err := rec.Timings()
+			require.NoError(t, err)
+			best := time.Hour
+			for _, x := range ts[2:] {
+				best = min(best, x.Time)
+			}
+			line += fmt.Sprintf(" %5.0f", 2*float64(m)*float64(n)*float64(k)/best.Seconds()/1e12)
+			// check a few outputs
+			row := make([]byte, 4*n)
+			for i := range 3 {
+				r := (i*m/3 + 37*i + 5) % m
+				require.NoError(t, d.Read(y, uint64(4*r*n), row))
+				for j := range 20 {
+					c := (j*n/20 + 13*j) % n
+					want, scale := 0.0, 0.0
+					for q := range k {
+						p := x.at(r*k+q) * w.at(c*k+q)
+						want += p
+						scale += p * p
+					}
+					got := float64(math.Float32frombits(binary.LittleEndian.Uint32(row[4*c:])))
+					if !(math.Abs(got-want) <= worst*math.Sqrt(scale)) {
+						worst = math.Abs(got-want) / math.Sqrt(scale)
+					}
+				}
+			}
+		}
+		fmt.Printf("%s  err %.1e compile %dms\n", line, worst, took.Milliseconds())
+	}
+}
+
+// The products of a layer of Llama 3.1 8B as the engine runs them.
+func TestLinear(t *testing.T) {
+	d := open(t)
+	tuning, err := shaders.TuningNamed("gpu")
+	require.NoError(t, err)
+	k, err := engine.NewKernels(d, tuning, weights.F16, weights.F16)
+	require.NoError(t, err)
+	x, w := matrix(t, d, 4096*14336, 1), matrix(t, d, 28672*4096*2, 2)
+	y, err := d.Alloc(vk.Local, 4*4096*28672)
+	require.NoError(t, err)
+	for _, p := range []struct {
+		in       int
+		outs     []int
+		epilogue engine.Epilogue
+	}{{4096, []int{4096, 1024, 1024}, engine.Plain}, {4096, []int{4096}, engine.Add}, {4096, []int{14336, 14336}, engine.SiLU}, {14336, []int{4096}, engine.Add}} {
+		var table []uint64
+		product := engine.Product{In: p.in, Outs: p.outs}
+		at, offset := uint64(0), 0
+		for _, n := range p.outs {
+			r := w.buf.Span(at, uint64(2*n*p.in))
+			table = append(table, r.Address, 0, 0, uint64(n)|uint64(offset)<<32)
+			product.Weights, at, offset = append(product.Weights, r), at+r.Size, offset+n
+		}
+		buf, err := d.Alloc(vk.Local, uint64(8*len(table)))
+		require.NoError(t, err)
+		require.NoError(t, d.Write(buf, 0, buf.Size, func(dst []byte, at uint64) error { copy(dst, vk.Bytes(table)[at:]); return nil }))
+		product.Table = buf.All()
+		line := fmt.Sprint(p)
+		for _, rows := range []int{128, 512, 1024, 2048, 4096} {
+			l := engine.Linear{Product: product, X: x.buf.All(), Y: y.All(), Rows: rows, Epilogue: p.epilogue}
+			rec := d.NewRecorder(true)
+			for range 6 {
+				require.NoError(t, k.Linear(rec, l))
+			}
+			require.NoError(t, rec.Run())
+			ts, err := rec.Timings()
+			require.NoError(t, err)
+			best := time.Hour
+			for _, x := range ts[2:] {
+				best = min(best, x.Time)
+			}
+			line += fmt.Sprintf("  %d: %.0f us %.0f TFLOP/s", rows, float64(best.Nanoseconds())/1e3, 2*float64(rows)*float64(offset)*float64(p.in)/best.Seconds()/1e12)
+		}
+		fmt.Println(line)
+	}
+}
+
+func open(t *testing.T) *vk.Device {
+	in, err := vk.Open()
+	require.NoError(t, err)
+	infos, err := in.Devices()
+	require.NoError(t, err)
+	info, err := vk.Select(infos, "")
+	require.NoError(t, err)
+	d, err := in.OpenDevice(info)
+	require.NoError(t, err)
+	return d
+}
+
+func variantsFor(t uint32, subgroup int) []variant {
+	if t == 8 {
+		return []variant{
+			khr("khr1", 4*subgroup, 64, 64, 32, 32, 32, 8, 1, 1, t), khr("khr2", 4*subgroup, 64, 64, 32, 32, 32, 8, 1, 1, t),
+			khr("khr1b", 8*subgroup, 64, 64, 32, 32, 32, 8, 1, 2, t),
+		}
+	}
+	var out []variant
+	for _, sw := range []int{2, 4, 8, 16, 32} {
+		out = append(out, khr("khr1b", 256, 128, 128, 64, 64, 64, sw, 1, 2, t), nv("nv2", 128, 128, 128, 64, sw))
+	}
+	return append(out,
+		khr("khr1b", 256, 128, 128, 64, 64, 64, 8, 0, 2, t),
+		khr("khr1b", 256, 128, 128, 64, 64, 64, 8, 2, 2, t),
+		khr("khr1b", 256, 128, 128, 64, 64, 64, 8, 3, 2, t),
+		nv("nv2u", 128, 128, 128, 64, 8),
+		nv("nv2u", 128, 128, 128, 32, 8),
+		nv("nv2", 128, 128, 128, 128, 8),
+		nv("nv2", 64, 128, 64, 64, 8),
+		nv("nv2", 64, 64, 128, 64, 8),
+		nv("nv2", 96, 128, 96, 64, 8),
+		nv("nv2", 128, 64, 256, 64, 8),
+		nv("nv2", 128, 256, 64, 64, 4),
+		nv("nv2", 256, 256, 128, 16, 4),
+	)
+}

@@ -1,0 +1,127 @@
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+// The product's gradient of linear_grad.comp for many rows, on cooperative matrices:
+//   dX = sum over the parts of dY . W + U . A
+// with 16-bit dY and W, and float32 sums. W [n, k] is staged by rows, as it is stored.
+#define B_BY_ROWS
+#include "storage.glsl"
+#include "smlm.glsl"
+
+layout(constant_id = 10) const uint ADAPTERS = 0;
+const uint NONE = 0, ALIKE = 1, MIXED = 2; // as in linear_matrix.comp
+
+layout(push_constant) uniform Push {
+    ACT dy;        // [rows, dy_stride], the parts side by side
+    Parts parts;   // [count]
+    F32 u;         // [rows, count, u_stride]
+    Ints slots;    // [rows]; unused with NONE
+    F32 dx;        // [rows, k]
+    uint rows, k, count, dy_stride, u_stride;
+};
+
+#include "matrix.glsl"
+#include "matrix_lora.glsl"
+
+layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Eights { uvec4 v[]; };
+
+uint row, column;      // the tile's first
+uint from_a[MOVES_A];  // eights of dY at the invocation's rows
+uint from_b;           // of W and A at the invocation's columns
+
+bool locate() {
+    const uint id = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x, along = (k + BN - 1) / BN;
+    const uvec2 tile = tile_of(id, (rows + BM - 1) / BM, along);
+    row = tile.x * BM;
+    column = tile.y * BN;
+    return row < rows && tile.y < along;
+}
+
+uint row_of(uint i) { return min(row + i, rows - 1); }
+
+void start() {
+    [[unroll]] for (uint i = 0; i < MOVES_A; i++) from_a[i] = (row_of(a_row(i)) * dy_stride + a_eight()) / 8;
+    from_b = min(column + b_eight(), k - 8) / 8;
+}
+
+void fetch(Part part, uint n) {
+    [[unroll]] for (uint i = 0; i < MOVES_A; i++) next_a[i] = Eights(uvec2(dy)).v[from_a[i] + (part.offset + n) / 8];
+    [[unroll]] for (uint i = 0; i < MOVES_B; i++) next_b[i] = Eights(part.w).v[(n + b_row(i)) * (k / 8) + from_b];
+}
+
+// base_product goes through the outputs of all parts without a break.
+void base_product() {
+    uint p = 0, n = 0;
+    Part part = parts.v[0];
+    fetch(part, 0);
+    [[dont_unroll]] for (bool more = true; more;) {
+        barrier();
+        [[unroll]] for (uint i = 0; i < MOVES_A; i++) put_a(i, next_a[i]);
+        [[unroll]] for (uint i = 0; i < MOVES_B; i++) put_b(i, next_b[i]);
+        barrier();
+        n += BK;
+        if (n == part.n) {
+            n = 0;
+            p++;
+            more = p < count;
+            part = parts.v[min(p, count - 1)];
+        }
+        fetch(part, n);
+        multiply();
+    }
+}
+
+// u_eight is eight of a row's shrunk gradients in part p.
+uvec4 u_eight(uint m, uint p, uint r, uint rank) {
+    const uint at = (m * count + p) * u_stride + r;
+    return uvec4(r < rank ? pack_act(load_f32(u, at)) : uvec2(0), r + 4 < rank ? pack_act(load_f32(u, at + 4)) : uvec2(0));
+}
+
+// lora adds U . A of part p for the rows from first to end - 1 of the tile, which have the slot.
+void lora(uint p, int slot, uint first, uint end) {
+    Slot s = parts.v[p].slots.v[slot];
+    if (IS_NULL(s.a)) return;
+    [[dont_unroll]] for (uint r = 0; r < s.rank; r += BK) {
+        barrier();
+        [[unroll]] for (uint i = 0; i < MOVES_A; i++) {
+            const bool its = ADAPTERS == ALIKE || a_row(i) >= first && a_row(i) < end;
+            put_a(i, its ? u_eight(row_of(a_row(i)), p, r + a_eight(), s.rank) : uvec4(0));
+        }
+        [[unroll]] for (uint i = 0; i < MOVES_B; i++) {
+            const uint at = r + b_row(i);
+            put_b(i, at < s.rank ? kept_apart(Eights(uvec2(s.a)).v[at * (k / 8) + from_b], first, end) : uvec4(0));
+        }
+        barrier();
+        multiply();
+    }
+}
+
+void adapters() {
+    for (uint first = 0; first < tile_rows(rows, row);) {
+        const uint end = run_end(rows, row, first);
+        const int slot = slot_in_tile[first];
+        if (slot >= 0)
+            for (uint p = 0; p < count; p++) lora(p, slot, first, end);
+        first = end;
+    }
+}
+
+void main() {
+    if (!locate()) return;
+    start();
+    clear();
+    base_product();
+    if (ADAPTERS != NONE) {
+        look_up_slots(slots, rows, row);
+        adapters();
+    }
+    [[unroll]] for (uint i = 0; i < FM; i++) {
+        piece(i);
+        [[unroll]] for (uint e = 0; e < PIECE * BN / 4; e += WG) {
+            const uint at = e + gl_LocalInvocationIndex, r = at / (BN / 4), c = at % (BN / 4) * 4;
+            if (r >= PIECE) break;
+            const uint in_tile = piece_row(i, r), m = row + in_tile;
+            if (m < rows && column + c < k) store_f32(dx, m * k + column + c, whole(sum_of(r, c), in_tile));
+        }
+    }
+}
