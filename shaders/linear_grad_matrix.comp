@@ -54,17 +54,16 @@ void base_product() {
     uint p = 0, n = 0;
     Part part = parts.v[0];
     fetch(part, 0);
-    [[dont_unroll]] for (bool more = true; more;) {
+    [[dont_unroll]] for (uint left = dy_stride / BK; left > 0; left--) {
         barrier();
         [[unroll]] for (uint i = 0; i < MOVES_A; i++) put_a(i, next_a[i]);
         [[unroll]] for (uint i = 0; i < MOVES_B; i++) put_b(i, next_b[i]);
         barrier();
         n += BK;
-        if (n == part.n) {
+        if (n == part.n) { // behind the last part the first one's weights are fetched, for nothing
+            p = p + 1 < count ? p + 1 : 0;
+            part = parts.v[p];
             n = 0;
-            p++;
-            more = p < count;
-            part = parts.v[min(p, count - 1)];
         }
         fetch(part, n);
         multiply();

@@ -36,6 +36,7 @@ func matrixTiles(t *testing.T) []shaders.MatrixTile {
 		return []shaders.MatrixTile{
 			{Rows: 32, Columns: 32, Depth: 32, SubgroupRows: 16, SubgroupColumns: 16, Shares: 1},
 			{Rows: 32, Columns: 32, Depth: 32, SubgroupRows: 16, SubgroupColumns: 32, Shares: 2},
+			{Rows: 16, Columns: 32, Depth: 32, SubgroupRows: 8, SubgroupColumns: 16, Shares: 1},
 		}
 	}
 	return []shaders.MatrixTile{
