@@ -19,7 +19,7 @@ layout(push_constant) uniform Push {
     F32 v;         // the shrink's result, scaled: [rows, count, v_stride]
     Ints slots;    // [rows] slot or -1 for the base; unused with NONE
     uvec2 y;       // [rows, y_stride], float32 or, with SILU, the activation type
-    F32 keep;      // with SILU_KEEP [rows, 2 y_stride]: gate, then up
+    ACT keep;      // with SILU_KEEP [rows, 2 y_stride]: gate, then up
     uint rows, k, count, y_stride, v_stride;
     uint gains;    // 1 where some adapter of the step has a gain
 };
@@ -138,8 +138,8 @@ void finish(uint m, uint c, vec4 sum, vec4 other) {
         other = settle(other, m, HALVES - 1, c);
         store_act(ACT(y), m * y_stride + c, sum / (1.0 + exp(-sum)) * other);
         if (EPILOGUE == SILU_KEEP) {
-            store_f32(keep, 2 * m * y_stride + c, sum);
-            store_f32(keep, (2 * m + 1) * y_stride + c, other);
+            store_act(keep, 2 * m * y_stride + c, sum);
+            store_act(keep, (2 * m + 1) * y_stride + c, other);
         }
         return;
     }
