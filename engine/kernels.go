@@ -85,8 +85,8 @@ type names struct {
 	embed, linear, linearMatrix, dora, shrink, norm, rope, prefill, prefillSplit, decode                              string
 	linearGrad, linearGradMatrix, shrinkGrad, shrinkTall, shrinkGradTall, loraGrad, optimizer, siluGrad, crossEntropy string
 	normGrad, ropeGrad                                                                                                string
-	attentionGradQ, attentionGradQSplit, attentionGradKV                                                              string
-	attentionGradKVSplit                                                                                              string
+	gradQ, gradKV                                                                                                     laneNames
+	prefillMatrix, gradQMatrix, gradKVMatrix                                                                          matrixNames
 }
 
 func namesFor(weight, act weights.DType) names {
@@ -98,9 +98,27 @@ func namesFor(weight, act weights.DType) names {
 		linearGrad: "linear_grad-" + w + "-" + a, linearGradMatrix: "linear_grad_matrix-" + a, shrinkGrad: "shrink_grad-" + a, shrinkTall: "shrink_tall-" + a, shrinkGradTall: "shrink_grad_tall-" + a,
 		loraGrad: "lora_grad-" + a, optimizer: "optimizer-" + a,
 		siluGrad: "silu_grad-" + a, crossEntropy: "cross_entropy-" + a, normGrad: "norm_grad-" + a, ropeGrad: "rope_grad-" + a,
-		attentionGradQ: "attention_grad_q-" + a, attentionGradQSplit: "attention_grad_q-" + a + "-split",
-		attentionGradKV: "attention_grad_kv-" + a, attentionGradKVSplit: "attention_grad_kv-" + a + "-split",
+		prefillMatrix: matrixNamesFor("attention_prefill", a), gradQMatrix: matrixNamesFor("attention_grad_q", a),
+		gradKVMatrix: matrixNamesFor("attention_grad_kv", a),
+		gradQ:        laneNamesFor("attention_grad_q", a), gradKV: laneNamesFor("attention_grad_kv", a),
 	}
+}
+
+// laneNames are an op's modules for heads in one lane, and for those that lanes share.
+type laneNames struct{ whole, split string }
+
+func laneNamesFor(op, act string) laneNames {
+	name := op + "-" + act
+	return laneNames{whole: name, split: name + "-split"}
+}
+
+// matrixNames are an op's modules over cooperative matrices: scores pass
+// through shared memory, or stay in registers.
+type matrixNames struct{ shared, registers string }
+
+func matrixNamesFor(op, act string) matrixNames {
+	name := op + "_matrix-" + act
+	return matrixNames{shared: name, registers: name + "-registers"}
 }
 
 // storageName is a type's name in the kernel table.

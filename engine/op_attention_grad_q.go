@@ -64,38 +64,48 @@ func (a AttentionGrad) work(products int) vk.Work {
 
 // AttentionGradQ records the gradient by the rotated queries, and Delta.
 func (k *Kernels) AttentionGradQ(rec *vk.Recorder, a AttentionGrad) error {
-	return k.attentionGrad(rec, a, attentionPass{
-		op: "attention_grad_q", name: k.names.attentionGradQ, split: k.names.attentionGradQSplit,
-		workgroup: k.Tuning.PrefillWorkgroup, lanes: k.Tuning.PrefillLanes, heads: a.Query,
-		reads: []vk.Range{a.Y}, writes: []vk.Range{a.Delta, a.D}, products: 3,
-	})
+	pass := attentionPass{op: "attention_grad_q", reads: []vk.Range{a.Y}, writes: []vk.Range{a.Delta, a.D}, products: 3}
+	if tile, ok := k.gradQMatrix(a); ok {
+		return k.attentionGrad(rec, a, k.gradTile(pass, k.names.gradQMatrix, tile, a, a.Query, headsTogether(tile.Subgroups, a.Heads)))
+	}
+	return k.attentionGrad(rec, a, k.gradLanes(pass, k.names.gradQ, a, k.Tuning.PrefillWorkgroup, k.Tuning.PrefillLanes, a.Query))
 }
 
-// attentionPass is what the two kernels of attention's gradient differ in.
+// attentionPass is what the kernels of attention's gradient differ in.
 type attentionPass struct {
-	op, name, split  string // split: the module for heads that lanes share
-	workgroup, lanes uint32
-	heads            int        // that workgroups are for
-	reads, writes    []vk.Range // reads beside those of both
-	products         int        // over the pairs of queries and keys, for the profile
+	op            string
+	reads, writes []vk.Range // reads beside those of all
+	products      int        // over the pairs of queries and keys, for the profile
+
+	module       string
+	constants    []uint32
+	groups, rows int // workgroups for heads; rows of a workgroup
+}
+
+// gradLanes is a pass by kernels whose lanes share a head.
+func (k *Kernels) gradLanes(pass attentionPass, names laneNames, a AttentionGrad, workgroup, wish uint32, heads int) attentionPass {
+	lanes := headLanes(wish, a.Size)
+	pass.module = names.whole
+	if lanes > 1 {
+		pass.module = names.split
+	}
+	pass.constants = []uint32{workgroup, uint32(a.Size), lanes, k.Tuning.GradPer}
+	pass.groups, pass.rows = heads, int(workgroup/lanes)
+	return pass
 }
 
 func (k *Kernels) attentionGrad(rec *vk.Recorder, a AttentionGrad, pass attentionPass) error {
 	if err := k.checkAttentionGrad(pass.op, a); err != nil {
 		return err
 	}
-	name, lanes := pass.name, headLanes(pass.lanes, a.Size)
-	if lanes > 1 {
-		name = pass.split
-	}
-	p, err := k.pipeline(name, pass.workgroup, uint32(a.Size), lanes, k.Tuning.GradPer)
+	p, err := k.pipeline(pass.module, pass.constants...)
 	if err != nil {
 		return err
 	}
 	push := a.push()
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push),
-		Groups: [3]uint32{uint32(a.Count), uint32(pass.heads), uint32(ceil(a.Longest, int(pass.workgroup/lanes)))},
+		Groups: [3]uint32{uint32(a.Count), uint32(pass.groups), uint32(ceil(a.Longest, pass.rows))},
 		Reads:  append([]vk.Range{a.Q, a.Cache.Keys, a.Values, a.DY, a.Stats, a.Tiles, a.Tables}, pass.reads...),
 		Writes: pass.writes, Work: a.work(pass.products),
 	})

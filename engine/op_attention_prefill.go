@@ -64,6 +64,9 @@ func (k *Kernels) AttentionPrefill(rec *vk.Recorder, a AttentionPrefill) error {
 	if err := firstError(positive(op, a.Count, a.Longest), k.checkAttention(op, a.Attention, fields...)); err != nil {
 		return err
 	}
+	if tile, ok := k.prefillMatrix(a); ok {
+		return k.attentionPrefillMatrix(rec, a, tile)
+	}
 	wg, lanes := k.Tuning.PrefillWorkgroup, headLanes(k.Tuning.PrefillLanes, a.Size)
 	name := k.names.prefill
 	if lanes > 1 {
@@ -73,19 +76,24 @@ func (k *Kernels) AttentionPrefill(rec *vk.Recorder, a AttentionPrefill) error {
 	if err != nil {
 		return err
 	}
+	a.dispatch(rec, p, a.Query, int(wg/lanes))
+	return nil
+}
+
+// dispatch records a kernel whose workgroups are for one of groups of heads and
+// a number of queries.
+func (a AttentionPrefill) dispatch(rec *vk.Recorder, p *vk.Pipeline, groups, queries int) {
 	push := prefillPush{
 		q: a.Q.Address, keys: a.Cache.Keys.Address, values: a.Values.Address, y: a.Y.Address,
 		tiles: a.Tiles.Address, tables: a.Tables.Address, stats: a.Stats.Address,
 		heads: uint32(a.Query), kvHeads: uint32(a.Key), scale: a.scale(), window: uint32(a.Window),
 	}
-	queries := int(wg / lanes)
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push),
-		Groups: [3]uint32{uint32(a.Count), uint32(a.Query), uint32(ceil(a.Longest, queries))},
+		Groups: [3]uint32{uint32(a.Count), uint32(groups), uint32(ceil(a.Longest, queries))},
 		Reads:  []vk.Range{a.Q, a.Cache.Keys, a.Values, a.Tiles, a.Tables}, Writes: present(a.Y, a.Stats),
 		Work: vk.Work{Flops: 2 * float64(a.Rows) * float64(a.Query*a.Size) * float64(a.Span)},
 	})
-	return nil
 }
 
 // headLanes is how many lanes share a head: the tuning's wish, as far as the

@@ -4,16 +4,9 @@
 //
 //   delta_i = dy_i . y_i,   ds_ij = p_ij (dy_i . v_j - delta_i)
 //   dq_i = scale sum_j ds_ij k_j,   dk_j = scale sum_i ds_ij q_i,   dv_j = sum_i p_ij dy_i
-//
-// LANES invocations share a query or a key, each holding every LANES-th vec4 of
-// the head (SPLIT_HEAD: their dot products are summed by subgroup shuffles). Loops
-// over what an invocation holds are unrolled by demand: left to itself, Mesa
-// keeps those of large heads as loops, their arrays in memory, several times slower.
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint HEAD = 32;
-layout(constant_id = 2) const uint LANES = 1;
-layout(constant_id = 3) const uint PER = 1; // keys or queries taken at a time: 1, 2 or 4
-const uint WG = gl_WorkGroupSize.x, BLOCK = 16, HELD = HEAD / 4 / LANES;
+const uint WG = gl_WorkGroupSize.x, BLOCK = 16;
 
 layout(push_constant) uniform Push {
     F32 q;          // [rows, heads * HEAD], rotated
@@ -30,13 +23,6 @@ layout(push_constant) uniform Push {
     float scale;    // 1 / sqrt(HEAD)
     uint window;    // keys a query sees, itself included; 0: all before it
 };
-
-vec4 across(vec4 s) {
-#ifdef SPLIT_HEAD
-    for (uint l = 1; l < LANES; l *= 2) s += subgroupShuffleXor(s, l);
-#endif
-    return s;
-}
 
 // cell_of is where a key of a sequence begins in the cache.
 uint cell_of(uint table, uint key, uint kv_head) {

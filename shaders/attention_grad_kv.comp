@@ -10,6 +10,7 @@
 // two workgroups add to the same gradient.
 #include "storage.glsl"
 #include "attention_grad.glsl"
+#include "attention_grad_lanes.glsl"
 
 vec4 key[HELD], value[HELD], dkey[HELD], dvalue[HELD]; // dkey without the scale
 

@@ -9,6 +9,7 @@
 // queries of one head, all of which walk the same keys.
 #include "storage.glsl"
 #include "attention_grad.glsl"
+#include "attention_grad_lanes.glsl"
 
 vec4 query[HELD], weight[HELD], acc[HELD]; // q, dy, and dq / scale
 

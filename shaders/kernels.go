@@ -83,6 +83,9 @@ func Kernels() []Kernel {
 			onMatrices(Kernel{Op: "linear_grad", Family: "matrix", Variant: act, Defines: both}),
 		)
 	}
+	for _, op := range []string{"attention_prefill", "attention_grad_q", "attention_grad_kv"} {
+		table = append(table, attentionMatrix(op)...)
+	}
 	for _, weight := range storages {
 		table = append(table, Kernel{Op: "embed", Variant: weight, Defines: weights(weight)})
 		for _, act := range storages {
@@ -108,6 +111,19 @@ func onMatrices(k Kernel) Kernel {
 	k.BFloat16 = k.Variant == "bf16"
 	k.Needs.MatrixF16, k.Needs.MatrixBF16 = !k.BFloat16, k.BFloat16
 	return k
+}
+
+// attentionMatrix are an op of attention over cooperative matrices of each type:
+// with scores that pass through shared memory, and with scores that stay in registers.
+func attentionMatrix(op string) []Kernel {
+	var table []Kernel
+	for _, act := range storages[1:] {
+		k := onMatrices(Kernel{Op: op, Family: "matrix", Variant: act, Defines: acts(act), Needs: Needs{SubgroupShuffle: true}})
+		table = append(table, k)
+		k.Variant, k.Defines, k.Needs.Matrix2 = act+"-registers", append(acts(act), "REGISTERS"), true
+		table = append(table, k)
+	}
+	return table
 }
 
 func weights(t string) []string { return []string{"WEIGHT_" + strings.ToUpper(t)} }

@@ -27,7 +27,10 @@ type Tuning struct {
 	LoRAGrad         Outer
 	CrossEntropy     Sweep
 	PrefillWorkgroup uint32
-	PrefillLanes     uint32 // invocations that share a query; more than 1 needs subgroup shuffles
+	PrefillLanes     uint32          // invocations that share a query; more than 1 needs subgroup shuffles
+	PrefillMatrix    []AttentionTile // of attention over cooperative matrices: the first that the device takes; none: not used
+	GradQMatrix      []AttentionTile
+	GradKVMatrix     []AttentionTile
 	GradWorkgroup    uint32 // of attention's gradient by keys and values; that by queries is shaped as prefill is
 	GradLanes        uint32 // most invocations that share a key; more than 1 needs subgroup shuffles
 	GradPer          uint32 // keys or queries that attention's gradients take at a time: 1, 2 or 4
@@ -85,6 +88,17 @@ func (t MatrixTile) Subgroups() uint32 {
 	return t.Rows / t.SubgroupRows * (t.Columns / t.SubgroupColumns) * t.Shares
 }
 
+// AttentionTile is a shape of attention over cooperative matrices: each subgroup has
+// rows of scores, queries or (in GradKVMatrix) keys, and walks the columns.
+type AttentionTile struct {
+	Subgroups uint32 // of a workgroup
+	Units     uint32 // fragments of rows of a subgroup; 1 in gradients
+	Columns   uint32 // of a step
+	Stages    uint32 // buffers of columns in shared memory: 1 or 2
+	Hold      bool   // a subgroup's rows stay in registers
+	Shared    bool   // scores pass through shared memory even where the device can do without
+}
+
 // Tunings is the table. "software": lavapipe, where a workgroup of one vector
 // width, tiles in registers and loads shared by all lanes are fast, and
 // anything shared between invocations is slow. "gpu": everything else.
@@ -121,7 +135,13 @@ func Tunings() []Tuning {
 			Tall:             Tall{From: 64, Workgroup: 128, Rows: 8, Quads: 2},
 			LoRAGrad:         Outer{Workgroup: 256, Shares: 16, Ahead: 8, Quads: 2},
 			CrossEntropy:     Sweep{Workgroup: 512, Ahead: 4},
-			PrefillWorkgroup: 128, PrefillLanes: 4, GradWorkgroup: 128, GradLanes: 8, GradPer: 2,
+			PrefillWorkgroup: 128, PrefillLanes: 4, PrefillMatrix: []AttentionTile{
+				{Subgroups: 8, Units: 1, Columns: 32, Stages: 2, Hold: true},
+				{Subgroups: 4, Units: 1, Columns: 32, Stages: 2, Hold: true},
+			},
+			GradQMatrix:   []AttentionTile{{Subgroups: 8, Units: 1, Columns: 32, Stages: 2, Hold: true}},
+			GradKVMatrix:  []AttentionTile{{Subgroups: 4, Units: 1, Columns: 16, Stages: 1}},
+			GradWorkgroup: 128, GradLanes: 8, GradPer: 2,
 			DecodeWorkgroup: 128, DecodePer: 1, DecodeChunk: 256, DecodeGroups: 256,
 			SampleWorkgroup: 256, MapWorkgroup: 64, DoraWorkgroup: 128,
 		},

@@ -33,10 +33,15 @@ var packed = [][]sequence{
 var gradWindows = []int{0, 1, 5, 16, 64}
 
 func (b *bench) newAttentionGrad(heads engine.Heads, act weights.DType, window int, sequences []sequence) attentionGrad {
-	a := b.newAttention(heads, act, window, sequences)
+	return b.gradOf(b.newAttention(heads, act, window, sequences), act, weights.F32)
+}
+
+// gradOf is the backward of a case, with gradients of its output that a type can hold.
+func (b *bench) gradOf(a attention, act, gradients weights.DType) attentionGrad {
+	heads := a.Heads
 	g := attentionGrad{forward: a, runs: a.runs, oracle: ref.AttentionGrad{Attention: a.oracle}}
 	o := &g.oracle
-	o.DY = b.normal(len(o.Q), 1, weights.F32)
+	o.DY = b.normal(len(o.Q), 1, gradients)
 	o.Y = rounded(float32s(o.Prefill(g.runs)), act)
 	stats, delta := o.Stats(g.runs), o.Delta(g.runs)
 	g.d = b.blank(4 * a.Rows * (heads.Query + 2*heads.Key) * heads.Size)
@@ -44,7 +49,7 @@ func (b *bench) newAttentionGrad(heads engine.Heads, act weights.DType, window i
 	g.delta = b.holding(encode(float32s(delta), weights.F32))
 	op := engine.AttentionGrad{
 		Heads: heads, Cache: a.Cache, Q: a.Q, Y: b.stored(o.Y, act), DY: b.stored(o.DY, weights.F32),
-		Stats: g.stats.Range, Delta: g.delta.Range, D: g.d.Range, Tables: a.Tables, Count: len(g.runs), Window: window, Rows: a.Rows,
+		Stats: g.stats.Range, Delta: g.delta.Range, D: g.d.Range, Tables: a.Tables, Count: len(g.runs), Window: a.Window, Rows: a.Rows,
 	}
 	var list []int32
 	for _, r := range g.runs {
@@ -77,7 +82,7 @@ func beside(a, b []float64) []float64 {
 
 // gradTunings are the two tunings, and workgroup sizes and lanes they do not use.
 func gradTunings(t *testing.T) []shaders.Tuning {
-	all := shaders.Tunings()
+	all := laneTunings()
 	for i, wg := range few() {
 		other := tuning(t, "gpu")
 		other.PrefillWorkgroup, other.PrefillLanes = wg, []uint32{1, 2, 4}[i%3]
@@ -94,7 +99,7 @@ func inEveryHead(b *bench, check func(attentionGrad, *bench) func(*engine.Kernel
 			heads := engine.Heads{Query: 2 * []int{1, 2, 4}[(i+j)%3], Key: 2, Size: size}
 			g := b.newAttentionGrad(heads, act, gradWindows[(3*i+j)%5], packed[(i+j)%2])
 			run := check(g, b)
-			for _, tuning := range shaders.Tunings() {
+			for _, tuning := range laneTunings() {
 				if tuning.Name == "gpu" && (i+j)%3 > 0 && brief() {
 					continue
 				}
@@ -130,7 +135,7 @@ func TestAttentionGradFromTheForwardPass(t *testing.T) {
 		forward.Stats = stats.Range
 		op := g.AttentionGrad
 		op.Y, op.Stats, op.Delta = g.forward.y.Range, stats.Range, delta.Range
-		for _, tuning := range shaders.Tunings() {
+		for _, tuning := range laneTunings() {
 			k := kernels(t, tuning, act, act)
 			b.dispatch(func(rec *vk.Recorder) error {
 				for _, record := range []func() error{

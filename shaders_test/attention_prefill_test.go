@@ -10,9 +10,19 @@ import (
 	"loquetier/shaders"
 )
 
+// laneTunings are the two tunings without cooperative matrices, which have their
+// own tests.
+func laneTunings() []shaders.Tuning {
+	all := shaders.Tunings()
+	for i := range all {
+		all[i].PrefillMatrix, all[i].GradQMatrix, all[i].GradKVMatrix = nil, nil, nil
+	}
+	return all
+}
+
 // prefillTunings are the two tunings, and workgroup sizes and lanes they do not use.
 func prefillTunings(t *testing.T) []shaders.Tuning {
-	all := shaders.Tunings()
+	all := laneTunings()
 	for i, wg := range workgroups() {
 		other := tuning(t, "gpu")
 		other.PrefillWorkgroup, other.PrefillLanes = wg, []uint32{1, 2, 4}[i%3]
@@ -28,8 +38,8 @@ var chunks = [][]sequence{
 	{{300, 37}, {5, 3}, {40, 40}, {129, 64}},
 }
 
-func (a attention) prefill(b *bench, k *engine.Kernels, what ...any) {
-	b.Helper()
+// prefillOp is the op with a tile for each run.
+func (a attention) prefillOp(b *bench) engine.AttentionPrefill {
 	op := engine.AttentionPrefill{Attention: a.Attention, Count: len(a.runs)}
 	var list []int32
 	for _, r := range a.runs {
@@ -37,6 +47,12 @@ func (a attention) prefill(b *bench, k *engine.Kernels, what ...any) {
 		op.Longest, op.Span = max(op.Longest, r.Queries), max(op.Span, r.Position+r.Queries)
 	}
 	op.Tiles = b.integers(list)
+	return op
+}
+
+func (a attention) prefill(b *bench, k *engine.Kernels, what ...any) {
+	b.Helper()
+	op := a.prefillOp(b)
 	b.dispatch(func(rec *vk.Recorder) error { return k.AttentionPrefill(rec, op) }, a.y)
 	requireClose(b, a.oracle.Prefill(a.runs), a.y.numbers(b, k.Act), k.Act, what...)
 }
@@ -48,7 +64,7 @@ func TestAttentionPrefillInEveryHead(t *testing.T) {
 			heads := engine.Heads{Query: 2 * (1 + (i+j)%4), Key: 2, Size: size}
 			window, s := []int{0, 1, 16}[(i+j)%3], chunks[(i+j)%2+1]
 			a := b.newAttention(heads, act, window, s)
-			for _, tuning := range shaders.Tunings() {
+			for _, tuning := range laneTunings() {
 				a.prefill(b, kernels(t, tuning, act, act), fmt.Sprintf("%v, %v, window %d, %s", act, heads, window, tuning.Name))
 			}
 		}
@@ -79,7 +95,7 @@ func TestAttentionPrefillInTiles(t *testing.T) {
 		part.Row, part.Position, part.Queries = whole.Row+at, whole.Position+at, min(8, whole.Queries-at)
 		a.runs = append(a.runs, part)
 	}
-	for _, tuning := range shaders.Tunings() {
+	for _, tuning := range laneTunings() {
 		a.prefill(b, kernels(t, tuning, weights.F32, weights.F32), tuning.Name)
 	}
 }

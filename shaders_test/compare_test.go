@@ -35,6 +35,12 @@ func storeError(dt weights.DType) float64 {
 // must have left the NaN that was there.
 func requireClose(t testing.TB, want, got []float64, dt weights.DType, what ...any) {
 	t.Helper()
+	requireWithin(t, sumError, want, got, dt, what...)
+}
+
+// requireWithin is requireClose with another bound for the error of sums.
+func requireWithin(t testing.TB, sumError float64, want, got []float64, dt weights.DType, what ...any) {
+	t.Helper()
 	require.Len(t, got, len(want), what...)
 	largest := 0.0
 	for _, w := range want {

@@ -13,10 +13,16 @@ import (
 	"loquetier/shaders"
 )
 
-const (
-	target   = "vulkan1.2"
-	parallel = 2 // compilations at a time
-)
+const parallel = 2 // compilations at a time
+
+// target is the environment that a kernel is compiled for: the lowest that
+// has all it needs.
+func target(k shaders.Kernel) string {
+	if k.Needs.Matrix2 {
+		return "vulkan1.3"
+	}
+	return "vulkan1.2"
+}
 
 // A compiler runs the tools of one folder on the sources of another.
 type compiler struct {
@@ -88,7 +94,7 @@ func (c compiler) compileAll(kernels []shaders.Kernel) ([][]byte, error) {
 // folder work under the kernel's name.
 func (c compiler) compile(k shaders.Kernel, work string) ([]byte, error) {
 	file := filepath.Join(work, k.Name()+".spv")
-	args := []string{"-V", "--quiet", "--target-env", target, "-I" + c.sources}
+	args := []string{"-V", "--quiet", "--target-env", target(k), "-I" + c.sources}
 	for _, define := range k.Defines {
 		args = append(args, "-D"+define)
 	}
@@ -100,7 +106,7 @@ func (c compiler) compile(k shaders.Kernel, work string) ([]byte, error) {
 		err = errors.New("the compiler warns")
 	}
 	if err == nil {
-		out, err = c.tool("spirv-val", "--target-env", target, file)
+		out, err = c.tool("spirv-val", "--target-env", target(k), file)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("compile kernel %s: %w\n%s", k.Name(), err, out)

@@ -1,0 +1,38 @@
+package engine
+
+import "loquetier/shaders"
+
+// gradQMatrix is the tile for the gradient over cooperative matrices, if they
+// suit it.
+func (k *Kernels) gradQMatrix(a AttentionGrad) (shaders.AttentionTile, bool) {
+	// Queries and gradients of a larger head do not fit into registers beside the
+	// rest where operands lie in them twice, as in AMD's subgroups of 64.
+	const head, subgroup = 80, 32
+	if a.Size > head && k.device.Info.SubgroupSize > subgroup {
+		return shaders.AttentionTile{}, false
+	}
+	return k.attentionTile(k.Tuning.GradQMatrix, func(tile shaders.AttentionTile) int {
+		rows := k.fragment() * int(tile.Subgroups)
+		return k.stagedBytes(tile, rows, a.Size) + 8*rows + k.gradScratch(tile)
+	}, a.Size, a.Longest)
+}
+
+// gradScratch is the shared memory in which sums become operands.
+func (k *Kernels) gradScratch(tile shaders.AttentionTile) int {
+	if k.staysInRegisters(tile) {
+		return 0
+	}
+	return int(tile.Subgroups) * k.square()
+}
+
+// gradTile is a pass over cooperative matrices by workgroups for a number of
+// query or key heads, of which each takes some together.
+func (k *Kernels) gradTile(pass attentionPass, names matrixNames, tile shaders.AttentionTile, a AttentionGrad, heads, together int) attentionPass {
+	t := k.fragment()
+	pass.module = names.of(k, tile)
+	pass.constants = []uint32{
+		k.workgroup(tile), uint32(a.Size), uint32(t), tile.Subgroups, tile.Columns, tile.Stages, bit(tile.Hold), uint32(together),
+	}
+	pass.groups, pass.rows = heads/together, t*int(tile.Subgroups)/together
+	return pass
+}

@@ -1,0 +1,30 @@
+package engine
+
+import (
+	"loquetier/engine/vk"
+	"loquetier/shaders"
+)
+
+// prefillMatrix is the tile for the op over cooperative matrices, if they suit it.
+func (k *Kernels) prefillMatrix(a AttentionPrefill) (shaders.AttentionTile, bool) {
+	return k.attentionTile(k.Tuning.PrefillMatrix, func(tile shaders.AttentionTile) int {
+		rows := k.fragment() * int(tile.Subgroups*tile.Units)
+		bytes := k.stagedBytes(tile, rows, a.Size)
+		if !k.staysInRegisters(tile) {
+			bytes += rows*(4*int(tile.Columns)+16) + int(tile.Subgroups)*k.square()
+		}
+		return bytes
+	}, a.Size, a.Longest)
+}
+
+// attentionPrefillMatrix records the op over cooperative matrices.
+func (k *Kernels) attentionPrefillMatrix(rec *vk.Recorder, a AttentionPrefill, tile shaders.AttentionTile) error {
+	t, together := k.fragment(), headsTogether(tile.Subgroups*tile.Units, a.Heads)
+	p, err := k.pipeline(k.names.prefillMatrix.of(k, tile), k.workgroup(tile), uint32(a.Size), bit(a.Stats.Size > 0), uint32(t),
+		tile.Subgroups, uint32(together), tile.Units, tile.Columns, tile.Stages, bit(tile.Hold))
+	if err != nil {
+		return err
+	}
+	a.dispatch(rec, p, a.Query/together, t*int(tile.Subgroups*tile.Units)/together)
+	return nil
+}
