@@ -41,6 +41,10 @@ test-kernels: setup ## run the kernels' tests in all shapes and types
 bench: setup ## run the benchmarks (benchstat reads the output)
 	go test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: bench-gpu
+bench-gpu: ## print the GPU figures of BENCHMARKS.md, with random weights; WHAT="decode train" and DEVICE= choose
+	@LOQUETIER_DEVICE="$(DEVICE)" scripts/bench-gpu.sh $(WHAT)
+
 .PHONY: shaders
 shaders: ## compile the kernels to shaders/spv
 	go run ./shaders/gen

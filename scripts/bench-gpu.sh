@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Prints every GPU figure of BENCHMARKS.md in Go's benchmark format, a line as
+# soon as it is measured. Random weights: no files are needed. Arguments choose
+# among the groups below; without any all are run. $LOQUETIER is a program that
+# is built already, for machines without Go; $LOQUETIER_DEVICE a device.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if [ -z "${LOQUETIER:-}" ]; then
+  build=$(mktemp -d "${TMPDIR:-/tmp}/loquetier-bench.XXXXXX")
+  trap 'rm -rf "$build"' EXIT
+  LOQUETIER=$build/loquetier
+  go build -o "$LOQUETIER" .
+fi
+
+bench() { "$LOQUETIER" bench "$@" ${LOQUETIER_DEVICE:+--device "$LOQUETIER_DEVICE"}; }
+
+decode() {
+  bench decode --shape 8b
+  bench decode --shape 8b --adapters 1
+  bench decode --shape 8b --batch 32
+  bench decode --shape 8b --batch 32 --adapters 32
+  bench decode --shape 8b --batch 64 --adapters 1
+  bench decode --shape 8b --batch 64 --adapters 64
+}
+
+prefill() {
+  bench prefill --shape 8b --rows 512
+  bench prefill --shape 8b --rows 2048
+  bench prefill --shape 8b --rows 2048 --adapters 1
+}
+
+train() {
+  bench train --shape 8b --sequences 4 --length 1024 --recompute on
+  bench train --shape 8b --sequences 4 --length 1024 --micro 1 --recompute on
+  bench train --shape 8b --sequences 4 --length 1024 --recompute auto
+}
+
+small() {
+  local shape
+  for shape in 1b qwen3-1.7b; do
+    bench decode --shape "$shape"
+    bench prefill --shape "$shape" --rows 512
+  done
+}
+
+kernels() { bench kernels --shape 8b; }
+
+[ $# -gt 0 ] || set -- decode prefill train small kernels
+for group in "$@"; do
+  case $group in
+    decode | prefill | train | small | kernels) "$group" ;;
+    *) echo "bench-gpu: group $group: known are decode, prefill, train, small, kernels" >&2; exit 2 ;;
+  esac
+done
