@@ -31,9 +31,9 @@ prefill() {
 }
 
 train() {
+  bench train --shape 8b --sequences 4 --length 1024 --micro 1
   bench train --shape 8b --sequences 4 --length 1024 --recompute on
-  bench train --shape 8b --sequences 4 --length 1024 --micro 1 --recompute on
-  bench train --shape 8b --sequences 4 --length 1024 --recompute auto
+  bench train --shape 8b --sequences 4 --length 1024
 }
 
 small() {
