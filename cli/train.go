@@ -176,7 +176,6 @@ func (t *training) newAdapter(j *trainingJob) error {
 // busy.
 const (
 	softwareTrainRows = 1024
-	gpuTrainRows      = 4096
 	mostTrainRows     = 65535 // workgroups that every device takes in each direction
 )
 
@@ -189,9 +188,9 @@ func (t *training) size(c *cli.Context) error {
 		l := max(j.data.Longest(), j.eval.Longest())
 		longest, all = max(longest, min(l, t.context())), all+l*j.settings.MicroBatch
 	}
-	most := gpuTrainRows
-	if engine.FamilyFor(t.device.Info) == "software" {
-		most = softwareTrainRows
+	most, err := t.trainRows(t.checkpoint)
+	if err != nil {
+		return err
 	}
 	rows := min(max(longest, min(all, most)), mostTrainRows)
 	if asked := c.Int("train-rows"); c.IsSet("train-rows") {
@@ -206,6 +205,15 @@ func (t *training) size(c *cli.Context) error {
 		o.cacheTokens = 2*rows + 16*len(t.jobs) // a sequence's last block may be nearly empty
 	}
 	return nil
+}
+
+// trainRows is the number of training rows that a step of the device should
+// take at most where nothing else is asked for.
+func (s *session) trainRows(checkpoint *weights.Checkpoint) (int, error) {
+	if engine.FamilyFor(s.device.Info) == "software" {
+		return softwareTrainRows, nil
+	}
+	return engine.TrainRows(s.device, checkpoint, s.engineConfig())
 }
 
 // context is the longest sequence.

@@ -84,6 +84,7 @@ func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, erro
 type names struct {
 	embed, linear, linearMatrix, dora, shrink, norm, rope, prefill, prefillSplit, decode                              string
 	linearGrad, linearGradMatrix, shrinkGrad, shrinkTall, shrinkGradTall, loraGrad, optimizer, siluGrad, crossEntropy string
+	shrinkMatrix, shrinkGradMatrix, loraGradMatrix                                                                    string
 	normGrad, ropeGrad                                                                                                string
 	gradQ, gradKV                                                                                                     laneNames
 	prefillMatrix, gradQMatrix, gradKVMatrix                                                                          matrixNames
@@ -96,6 +97,7 @@ func namesFor(weight, act weights.DType) names {
 		shrink: "shrink-" + a, norm: "norm-" + a, rope: "rope-" + a,
 		prefill: "attention_prefill-" + a, prefillSplit: "attention_prefill-" + a + "-split", decode: "attention_decode-" + a,
 		linearGrad: "linear_grad-" + w + "-" + a, linearGradMatrix: "linear_grad_matrix-" + a, shrinkGrad: "shrink_grad-" + a, shrinkTall: "shrink_tall-" + a, shrinkGradTall: "shrink_grad_tall-" + a,
+		shrinkMatrix: "shrink_matrix-" + a, shrinkGradMatrix: "shrink_grad_matrix-" + a, loraGradMatrix: "lora_grad_matrix-" + a,
 		loraGrad: "lora_grad-" + a, optimizer: "optimizer-" + a,
 		siluGrad: "silu_grad-" + a, crossEntropy: "cross_entropy-" + a, normGrad: "norm_grad-" + a, ropeGrad: "rope_grad-" + a,
 		prefillMatrix: matrixNamesFor("attention_prefill", a), gradQMatrix: matrixNamesFor("attention_grad_q", a),

@@ -164,7 +164,7 @@ func alignedRun(slots []int32) int {
 func (e *Engine) tileRows(slots []int32) (rows int, tall bool) {
 	t := e.kernels.Tuning
 	if t.Tall.From > 0 && len(slots) >= t.Tall.From {
-		return int(t.Tall.Rows), true
+		return e.kernels.TallRows(), true
 	}
 	return tileRows(slots, int(t.ShrinkRows)), false
 }

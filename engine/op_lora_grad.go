@@ -40,23 +40,32 @@ func (k *Kernels) LoRAGrad(rec *vk.Recorder, l LoRAGrad) error {
 			field{"U", l.U, 4 * l.Rows * parts * l.Stride}, field{"V", l.V, 4 * l.Rows * parts * l.Stride})); err != nil {
 		return err
 	}
+	if k.adaptersOnMatrices(l.Product) {
+		return k.loraGradMatrix(rec, l)
+	}
 	t := k.Tuning.LoRAGrad
 	each := min(int(t.Quads), ceil(l.MaxRank, 4))
 	p, err := k.pipeline(k.names.loraGrad, t.Workgroup, uint32(each), bit(l.step() == 4), t.Shares, t.Ahead)
 	if err != nil {
 		return err
 	}
+	k.recordLoRAGrad(rec, l, p, int(t.Workgroup/t.Shares)*4, 4*each)
+	return nil
+}
+
+// recordLoRAGrad records the dispatch, with workgroups of so many columns and ranks.
+func (k *Kernels) recordLoRAGrad(rec *vk.Recorder, l LoRAGrad, p *vk.Pipeline, columns, ranks int) {
+	width, parts := l.Width(Plain), len(l.Outs)
 	push := loraGradPush{
 		x: l.X.Address, dy: l.DY.Address, parts: l.Table.Address, u: l.U.Address, v: l.V.Address, segments: l.Segments.Address,
 		k: uint32(l.In), count: uint32(parts), dyStride: uint32(quadded(width)), stride: uint32(l.Stride),
 	}
-	span := 4 * int(t.Workgroup/t.Shares)
-	groups := parts * ceil(l.In, span)
+	groups := parts * ceil(l.In, columns)
 	for _, out := range l.Outs {
-		groups += ceil(out, span)
+		groups += ceil(out, columns)
 	}
 	rec.Dispatch(vk.Dispatch{
-		Pipeline: p, Push: vk.Push(&push), Groups: [3]uint32{uint32(groups), uint32(ceil(l.MaxRank, 4*each)), uint32(l.Count)},
+		Pipeline: p, Push: vk.Push(&push), Groups: [3]uint32{uint32(groups), uint32(ceil(l.MaxRank, ranks)), uint32(l.Count)},
 		Reads:  append(append([]vk.Range{l.X, l.DY, l.Table, l.U, l.V, l.Segments}, l.Reads...), l.Writes...),
 		Writes: l.Writes,
 		Work: vk.Work{
@@ -64,5 +73,4 @@ func (k *Kernels) LoRAGrad(rec *vk.Recorder, l LoRAGrad) error {
 			Flops: 2 * float64(l.Rows*l.MaxRank) * float64(parts*l.In+width),
 		},
 	})
-	return nil
 }

@@ -13,7 +13,7 @@ type Tiles struct {
 	List  vk.Range // [Count] of (first row, rows, slot) int32
 	Count int
 	Rows  int  // the most rows of a tile; 0: the tuning's ShrinkRows
-	Tall  bool // they are cut for the shrinks of many rows: at most the tuning's Tall.Rows
+	Tall  bool // they are cut for the shrinks of many rows: at most TallRows of the kernels
 }
 
 // Shrink is V = scale * X . A^T for the rows of the tiles.
@@ -39,6 +39,9 @@ const _ = vk.MaxPush - unsafe.Sizeof(shrinkPush{})
 func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
 	if err := firstError(s.check("shrink"), require("shrink", field{"X", s.X, s.Rows * s.In * k.Act.Size()})); err != nil {
 		return err
+	}
+	if s.Tall && k.adaptersOnMatrices(s.Product) {
+		return k.shrinkMatrix(rec, s)
 	}
 	if s.Tall {
 		return k.shrinkTall(rec, s)

@@ -38,6 +38,9 @@ func (k *Kernels) ShrinkGrad(rec *vk.Recorder, s ShrinkGrad) error {
 			field{"DY", s.DY, s.Rows * quadded(width) * k.Act.Size()}, field{"U", s.U, 4 * s.Rows * len(s.Outs) * s.Stride})); err != nil {
 		return err
 	}
+	if s.Tall && k.adaptersOnMatrices(s.Product) {
+		return k.shrinkGradMatrix(rec, s)
+	}
 	if s.Tall && s.step() == 4 {
 		return k.shrinkGradTall(rec, s)
 	}

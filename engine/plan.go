@@ -38,6 +38,37 @@ func Plan(device *Device, checkpoint *weights.Checkpoint, config Config) (Memory
 	return e.memory(checkpoint), nil
 }
 
+// Limits of TrainRows: more rows keep no device busier, fewer leave some idle.
+const (
+	mostTrainRows  = 4096
+	leastTrainRows = 512
+	mostKept       = 5 << 30 // bytes of activations that are worth fewer, larger steps
+)
+
+// TrainRows is the number of training rows a step should take at most on a GPU:
+// so many that no layer's activations have to be computed again, and that what is
+// kept does not outweigh the gain of large steps. Optimizer steps of more rows take
+// several steps.
+func TrainRows(device *Device, checkpoint *weights.Checkpoint, config Config) (int, error) {
+	config.Recompute = RecomputeNever
+	rows := mostTrainRows
+	for ; rows > leastTrainRows; rows /= 2 {
+		config.TrainRows, config.MaxRows = rows, rows
+		m, err := Plan(device, checkpoint, config)
+		if err != nil {
+			return 0, err
+		}
+		if m.Inputs+m.Kept <= mostKept && m.Total()+config.Reserve <= usable(device) {
+			break
+		}
+	}
+	return rows, nil
+}
+
+// usable is the memory that a plan may take: a tenth of what is free stays free for
+// adapters and what grows with them.
+func usable(device *Device) int64 { return int64(device.Info.FreeMemory) / 10 * 9 }
+
 // memory sums what will be allocated, and decides how many layers' activations
 // are kept.
 func (e *Engine) memory(checkpoint *weights.Checkpoint) Memory {
@@ -54,8 +85,7 @@ func (e *Engine) memory(checkpoint *weights.Checkpoint) Memory {
 }
 
 // keep is the number of layers to keep activations of, where the rest takes
-// base bytes and each layer its own. A tenth of the free memory stays free for
-// adapters and what grows with them.
+// base bytes and each layer its own.
 func (e *Engine) keep(base, each int64) int {
 	most := e.checkpointConfig.Layers - 1
 	switch e.config.Recompute {
@@ -64,7 +94,7 @@ func (e *Engine) keep(base, each int64) int {
 	case RecomputeNever:
 		return most
 	}
-	room := int64(e.device.Info.FreeMemory)/10*9 - e.config.Reserve - base
+	room := usable(e.device) - e.config.Reserve - base
 	return int(max(0, min(int64(most), room/each)))
 }
 

@@ -86,6 +86,13 @@ func Kernels() []Kernel {
 	for _, op := range []string{"attention_prefill", "attention_grad_q", "attention_grad_kv"} {
 		table = append(table, attentionMatrix(op)...)
 	}
+	for _, act := range storages[1:] {
+		table = append(table,
+			onMatrices(Kernel{Op: "shrink", Family: "matrix", Variant: act, Defines: acts(act)}),
+			onMatrices(Kernel{Op: "shrink_grad", Family: "matrix", Variant: act, Defines: acts(act)}),
+			onMatrices(Kernel{Op: "lora_grad", Family: "matrix", Variant: act, Defines: acts(act)}),
+		)
+	}
 	for _, weight := range storages {
 		table = append(table, Kernel{Op: "embed", Variant: weight, Defines: weights(weight)})
 		for _, act := range storages {

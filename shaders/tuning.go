@@ -25,6 +25,7 @@ type Tuning struct {
 	ShrinkGradQuads  uint32 // with ShrinkSplitK: how many times four ranks a workgroup of the gradient computes
 	Tall             Tall   // the shrinks of many rows
 	LoRAGrad         Outer
+	AdapterMatrix    OnMatrices // in place of Tall and LoRAGrad where the device has the matrices; zero: never
 	CrossEntropy     Sweep
 	PrefillWorkgroup uint32
 	PrefillLanes     uint32          // invocations that share a query; more than 1 needs subgroup shuffles
@@ -49,6 +50,14 @@ type Tall struct {
 	Workgroup uint32 // invocations, over what is summed up
 	Rows      uint32 // of a tile
 	Quads     uint32 // most times four ranks of a workgroup
+}
+
+// OnMatrices is a shape of the adapters' kernels of training on cooperative matrices.
+type OnMatrices struct {
+	Subgroups uint32 // of a shrink's workgroup: each sums a part of the inputs
+	Depth     uint32 // inputs of a subgroup at a time, a multiple of 16
+	Across    uint32 // subgroups side by side of a sum of outer products, of 32 columns each
+	Shares    uint32 // of the rows, each summed by Across subgroups
 }
 
 // Outer is a shape of the kernel that sums outer products over rows.
@@ -134,6 +143,7 @@ func Tunings() []Tuning {
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkGradQuads: 2,
 			Tall:             Tall{From: 64, Workgroup: 128, Rows: 8, Quads: 2},
 			LoRAGrad:         Outer{Workgroup: 256, Shares: 16, Ahead: 8, Quads: 2},
+			AdapterMatrix:    OnMatrices{Subgroups: 8, Depth: 64, Across: 2, Shares: 4},
 			CrossEntropy:     Sweep{Workgroup: 512, Ahead: 4},
 			PrefillWorkgroup: 128, PrefillLanes: 4, PrefillMatrix: []AttentionTile{
 				{Subgroups: 8, Units: 1, Columns: 32, Stages: 2, Hold: true},

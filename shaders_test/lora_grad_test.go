@@ -46,10 +46,12 @@ func TestLoRAGrad(t *testing.T) {
 				if c.popularity == "" || c.popularity == "empty" {
 					continue
 				}
-				g := b.newLoRAGrad(c, act)
+				g := b.newLoRAGrad(c, act, weights.F32)
 				for j, shape := range outers() {
 					if j < 2 || act == weights.F32 || (i+j)%3 == 0 {
-						g.check(b, shape, c)
+						tuned := tuning(t, "software")
+						tuned.LoRAGrad = shape
+						g.check(b, tuned, c)
 					}
 				}
 			}
@@ -66,12 +68,13 @@ type loraGrad struct {
 	rows        []int32 // their slots, each slot's together
 }
 
-func (b *bench) newLoRAGrad(c linearCase, act weights.DType) loraGrad {
+// newLoRAGrad makes a case; U and V are float32, but rounded to a type.
+func (b *bench) newLoRAGrad(c linearCase, act, thin weights.DType) loraGrad {
 	g := loraGrad{product: b.newProduct(c.shape, act, act), act: act, rows: b.slotsOf(c.popularity, c.rows, len(c.ranks))}
 	slices.Sort(g.rows)
 	width, n := g.product.Width(engine.Plain), c.rows*len(c.outs)*g.stride
 	g.x, g.dy = b.normal(c.rows*c.in, 1, act), b.normal(c.rows*width, 1, act)
-	g.u, g.v = b.normal(n, 1, weights.F32), b.normal(n, 1, weights.F32)
+	g.u, g.v = b.normal(n, 1, thin), b.normal(n, 1, thin)
 	segments := segmentsOf(g.rows)
 	g.LoRAGrad = engine.LoRAGrad{
 		Product: g.product.Product, Segments: b.integers(segments), Count: len(segments) / 3,
@@ -86,11 +89,9 @@ func (b *bench) newLoRAGrad(c linearCase, act weights.DType) loraGrad {
 	return g
 }
 
-func (g loraGrad) check(b *bench, shape shaders.Outer, what any) {
+func (g loraGrad) check(b *bench, tuning shaders.Tuning, what any) {
 	b.Helper()
-	tuned := tuning(b.T, "software")
-	tuned.LoRAGrad = shape
-	k := kernels(b.T, tuned, g.act, g.act)
+	k, shape := kernels(b.T, tuning, g.act, g.act), fmt.Sprintf("%+v, %+v", tuning.LoRAGrad, tuning.AdapterMatrix)
 	var outputs []*output
 	for _, at := range g.grads {
 		if at.a != nil {

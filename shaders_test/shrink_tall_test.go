@@ -16,7 +16,7 @@ func talls(t *testing.T, act weights.DType) []shaders.Tuning {
 	var all []shaders.Tuning
 	for _, shape := range []shaders.Tall{tuning(t, "gpu").Tall, {Workgroup: 32, Rows: 3, Quads: 1}, {Workgroup: 8, Rows: 4, Quads: 4}} {
 		other := tuning(t, "gpu")
-		other.Tall = shape
+		other.Tall, other.AdapterMatrix = shape, shaders.OnMatrices{}
 		if len(all) == 0 || act == weights.F32 || !brief() {
 			all = append(all, other)
 		}

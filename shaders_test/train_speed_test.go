@@ -114,26 +114,16 @@ func (s *speed) kernels(change func(*shaders.Tuning)) *engine.Kernels {
 	return k
 }
 
-// tiles are those of one adapter in all rows.
-func (s *speed) tiles(k *engine.Kernels, tall bool) engine.Tiles {
-	most := k.Tuning.ShrinkRows
-	if tall {
-		most = k.Tuning.Tall.Rows
-	}
-	tiles := s.tilesOf(make([]int32, speedRows), most, false)
-	tiles.Tall = tall
-	return tiles
+// speedShapes are shapes of the adapters' kernels: with cooperative matrices, and last without.
+var speedShapes = []shaders.OnMatrices{
+	{Subgroups: 8, Depth: 64, Across: 4, Shares: 4}, {Subgroups: 8, Depth: 32, Across: 4, Shares: 2},
+	{Subgroups: 16, Depth: 32, Across: 8, Shares: 2}, {Subgroups: 4, Depth: 64, Across: 2, Shares: 4}, {},
 }
 
 func TestSpeedOfLoRAGrad(t *testing.T) {
 	s := newSpeed(t)
 	for _, rank := range []int{8, 16} {
-		shapes := []shaders.Outer{
-			{Workgroup: 64, Shares: 1, Ahead: 1, Quads: 2}, {Workgroup: 256, Shares: 8, Ahead: 4, Quads: 2}, {Workgroup: 256, Shares: 8, Ahead: 8, Quads: 2},
-			{Workgroup: 256, Shares: 16, Ahead: 4, Quads: 2}, {Workgroup: 256, Shares: 16, Ahead: 8, Quads: 2},
-			{Workgroup: 128, Shares: 4, Ahead: 8, Quads: 2}, {Workgroup: 128, Shares: 8, Ahead: 4, Quads: 4}, {Workgroup: 128, Shares: 4, Ahead: 4, Quads: 4},
-		}
-		totals := make([]time.Duration, len(shapes))
+		totals := make([]time.Duration, len(speedShapes))
 		for _, p := range speedProducts {
 			product, reads, writes := s.product(p.in, p.outs, rank)
 			width := product.Width(engine.Plain)
@@ -144,12 +134,12 @@ func TestSpeedOfLoRAGrad(t *testing.T) {
 				U: s.numbers(n, weights.F32), V: s.numbers(n, weights.F32), Reads: reads, Writes: writes,
 				Rows: speedRows, Stride: rank, MaxRank: rank,
 			}
-			for i, shape := range shapes {
-				k := s.kernels(func(t *shaders.Tuning) { t.LoRAGrad = shape })
+			for i, shape := range speedShapes {
+				k := s.kernels(func(t *shaders.Tuning) { t.AdapterMatrix = shape })
 				totals[i] += s.time(fmt.Sprintf("lora_grad %s r%d %+v", p.name, rank, shape), func(rec *vk.Recorder) error { return k.LoRAGrad(rec, g) })
 			}
 		}
-		for i, shape := range shapes {
+		for i, shape := range speedShapes {
 			fmt.Printf("lora_grad r%d, 32 layers: %v %+v\n", rank, 32*totals[i], shape)
 		}
 	}
@@ -158,18 +148,15 @@ func TestSpeedOfLoRAGrad(t *testing.T) {
 func TestSpeedOfShrinks(t *testing.T) {
 	s := newSpeed(t)
 	for _, rank := range []int{8, 16} {
-		shapes := []shaders.Tall{
-			{}, {Workgroup: 128, Rows: 8, Quads: 2}, {Workgroup: 256, Rows: 8, Quads: 2}, {Workgroup: 64, Rows: 8, Quads: 2},
-			{Workgroup: 128, Rows: 4, Quads: 2}, {Workgroup: 128, Rows: 4, Quads: 4}, {Workgroup: 256, Rows: 4, Quads: 2}, {Workgroup: 64, Rows: 16, Quads: 2},
-		}
-		var back, forth [8]time.Duration
+		forth, back := make([]time.Duration, len(speedShapes)), make([]time.Duration, len(speedShapes))
 		for _, p := range speedProducts {
 			product, reads, _ := s.product(p.in, p.outs, rank)
 			width := product.Width(engine.Plain)
 			x, dy, u := s.numbers(speedRows*p.in, s.act), s.numbers(speedRows*width, s.act), s.numbers(speedRows*len(p.outs)*rank, weights.F32)
-			for i, shape := range shapes {
-				k := s.kernels(func(t *shaders.Tuning) { t.Tall = shape })
-				tiles := s.tiles(k, shape.Rows > 0)
+			for i, shape := range speedShapes {
+				k := s.kernels(func(t *shaders.Tuning) { t.AdapterMatrix = shape })
+				tiles := s.tilesOf(make([]int32, speedRows), uint32(k.TallRows()), false)
+				tiles.Tall = true
 				forth[i] += s.time(fmt.Sprintf("shrink %s r%d %+v", p.name, rank, shape), func(rec *vk.Recorder) error {
 					return k.Shrink(rec, engine.Shrink{Product: product, Tiles: tiles, X: x, V: u, Reads: reads, Rows: speedRows, Stride: rank, MaxRank: rank})
 				})
@@ -178,7 +165,7 @@ func TestSpeedOfShrinks(t *testing.T) {
 				})
 			}
 		}
-		for i, shape := range shapes {
+		for i, shape := range speedShapes {
 			fmt.Printf("shrink, shrink_grad r%d, 32 layers: %v %v %+v\n", rank, 32*forth[i], 32*back[i], shape)
 		}
 	}
