@@ -23,7 +23,8 @@ type arena struct {
 	ff     vk.Buffer // [rows, intermediate]
 	hl     vk.Buffer // [logitRows, hidden]: the rows whose logits are wanted
 	logits vk.Buffer // [logitRows, vocab] float32
-	counts vk.Buffer // decode attention's counters, always zero between steps
+	counts vk.Buffer // counters of decode attention and sampling, zero between dispatches
+	shares vk.Buffer // what the workgroups of sampling find
 
 	scratch vk.Buffer // decode attention's parts; grown when a step needs more
 }
@@ -33,7 +34,8 @@ func (e *Engine) arenaSizes() []sized {
 	c, a, n, act := e.checkpointConfig, &e.arena, e.config.MaxRows, e.precision.Act.Size()
 	list := append(e.activationSizes(&a.shared),
 		sized{&a.x, 4 * n * c.HiddenSize}, sized{&a.ff, act * n * c.IntermediateSize}, sized{&a.hl, act * e.logitRows() * c.HiddenSize},
-		sized{&a.logits, 4 * e.logitRows() * c.VocabSize}, sized{&a.counts, 4 * n * c.KVHeads})
+		sized{&a.logits, 4 * e.logitRows() * c.VocabSize}, sized{&a.counts, 4 * max(n*c.KVHeads, e.logitRows())},
+		sized{&a.shares, e.kernels.SampleScratch(e.logitRows())})
 	if !c.QKNorm {
 		list = append(list, sized{&a.qkv, 4 * n * (c.Heads + 2*c.KVHeads) * c.HeadDim})
 	}
@@ -60,7 +62,7 @@ func (e *Engine) allocSized(what string, list []sized) error {
 }
 
 func (a *arena) all() []vk.Buffer {
-	return append(a.shared.all(), a.x, a.qkv, a.ff, a.hl, a.logits, a.counts, a.scratch)
+	return append(a.shared.all(), a.x, a.qkv, a.ff, a.hl, a.logits, a.counts, a.shares, a.scratch)
 }
 
 // grow makes a buffer at least size bytes large; its contents are lost. Where

@@ -37,25 +37,42 @@ type Sample struct {
 	Edits  vk.Range // SampleEdit
 	IDs    vk.Range // [Rows, Stride] int32: the token, then the TopN most likely
 	Logs   vk.Range // beside IDs: float32 natural log-probabilities of the raw logits
+	Splits int      // workgroups that share a row; 0: chosen
+	Shares vk.Range // at least SampleScratch bytes, where there are several
+	Counts vk.Range // [Rows] uint32, zero before and after; beside Shares
 
 	Rows, LogitsRows, Vocab, Stride int
 }
 
 type samplePush struct {
-	logits, rows, edits, ids, logs uint64
-	vocab, stride                  uint32
+	logits, rows, edits, ids, logs, shares, counts uint64
+	vocab, stride                                  uint32
 }
 
 const _ = vk.MaxPush - unsafe.Sizeof(samplePush{})
 
 const sampleRowBytes = int(unsafe.Sizeof(SampleRow{}))
 
+// shareBytes is the size of a Share in share.glsl.
+const shareBytes = 32
+
+// SampleScratch is the bytes of Shares for a number of rows, whatever the
+// number of workgroups that is chosen for each.
+func (k *Kernels) SampleScratch(rows int) int { return shareBytes * (rows + k.Tuning.SampleGroups) }
+
+// sampleSplits is how many workgroups share a row: enough to keep the device
+// busy, each with a share that is worth it.
+func (k *Kernels) sampleSplits(rows, vocab int) int {
+	t := k.Tuning
+	return max(1, min(vocab/t.SampleShare, ceil(t.SampleGroups, rows)))
+}
+
 // Sample records the op.
 func (k *Kernels) Sample(rec *vk.Recorder, s Sample) error {
-	if err := firstError(positive("sample", s.Rows, s.LogitsRows, s.Vocab, s.Stride), require("sample",
-		field{"Logits", s.Logits, 4 * s.LogitsRows * s.Vocab},
-		field{"Params", s.Params, sampleRowBytes * s.Rows},
-		field{"IDs", s.IDs, 4 * s.Rows * s.Stride}, field{"Logs", s.Logs, 4 * s.Rows * s.Stride})); err != nil {
+	if s.Splits == 0 {
+		s.Splits = k.sampleSplits(s.Rows, s.Vocab)
+	}
+	if err := s.check(); err != nil {
 		return err
 	}
 	p, err := k.pipeline("sample", k.Tuning.SampleWorkgroup)
@@ -64,16 +81,31 @@ func (k *Kernels) Sample(rec *vk.Recorder, s Sample) error {
 	}
 	push := samplePush{
 		logits: s.Logits.Address, rows: s.Params.Address, edits: s.Edits.Address, ids: s.IDs.Address, logs: s.Logs.Address,
+		shares: s.Shares.Address, counts: s.Counts.Address,
 		vocab: uint32(s.Vocab), stride: uint32(s.Stride),
 	}
 	writes := []vk.Range{s.IDs, s.Logs}
 	if s.Edits.Size > 0 {
 		writes = append(writes, s.Edits, s.Logits)
 	}
+	if s.Splits > 1 {
+		writes = append(writes, s.Shares, s.Counts)
+	}
 	rec.Dispatch(vk.Dispatch{
-		Pipeline: p, Push: vk.Push(&push), Groups: [3]uint32{uint32(s.Rows), 1, 1},
+		Pipeline: p, Push: vk.Push(&push), Groups: [3]uint32{uint32(s.Rows), uint32(s.Splits), 1},
 		Reads: []vk.Range{s.Logits, s.Params}, Writes: writes,
 		Work: vk.Work{Bytes: 4 * float64(s.Rows*s.Vocab)},
 	})
 	return nil
+}
+
+func (s Sample) check() error {
+	fields := []field{
+		{"Logits", s.Logits, 4 * s.LogitsRows * s.Vocab}, {"Params", s.Params, sampleRowBytes * s.Rows},
+		{"IDs", s.IDs, 4 * s.Rows * s.Stride}, {"Logs", s.Logs, 4 * s.Rows * s.Stride},
+	}
+	if s.Splits > 1 {
+		fields = append(fields, field{"Shares", s.Shares, shareBytes * s.Rows * s.Splits}, field{"Counts", s.Counts, 4 * s.Rows})
+	}
+	return firstError(positive("sample", s.Rows, s.LogitsRows, s.Vocab, s.Stride, s.Splits), require("sample", fields...))
 }

@@ -47,6 +47,7 @@ func (e *Engine) samplePiece(rec *vk.Recorder, l *layout, from, to int) error {
 		e.kernels.Sample(rec, Sample{
 			Logits: logits, Params: piece(l.params, sampleRowBytes), Edits: e.at(l.edits),
 			IDs: result(e.frame.ids), Logs: result(e.frame.logs), Rows: n, LogitsRows: n, Vocab: c.VocabSize, Stride: l.stride,
+			Shares: a.shares.All(), Counts: a.counts.All(),
 		}),
 	)
 }

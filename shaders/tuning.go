@@ -40,6 +40,8 @@ type Tuning struct {
 	DecodeChunk      int    // keys that make a split of a long context worth its merge
 	DecodeGroups     int    // workgroups that keep the device busy
 	SampleWorkgroup  uint32
+	SampleShare      int    // least logits of a row that are worth a workgroup of their own
+	SampleGroups     int    // workgroups that keep the device busy
 	MapWorkgroup     uint32 // embed, rope and the backward kernels that are as simple
 	DoraWorkgroup    uint32
 }
@@ -128,7 +130,7 @@ func Tunings() []Tuning {
 			CrossEntropy:     Sweep{Workgroup: 8, Ahead: 1},
 			PrefillWorkgroup: 8, PrefillLanes: 1, GradWorkgroup: 8, GradLanes: 1, GradPer: 1,
 			DecodeWorkgroup: 8, DecodePer: 4, DecodeChunk: 256, DecodeGroups: 4,
-			SampleWorkgroup: 8, MapWorkgroup: 8, DoraWorkgroup: 8,
+			SampleWorkgroup: 8, SampleShare: 4096, SampleGroups: 2, MapWorkgroup: 8, DoraWorkgroup: 8,
 		},
 		{
 			Name: "gpu",
@@ -153,7 +155,7 @@ func Tunings() []Tuning {
 			GradKVMatrix:  []AttentionTile{{Subgroups: 4, Units: 1, Columns: 16, Stages: 1}},
 			GradWorkgroup: 128, GradLanes: 8, GradPer: 2,
 			DecodeWorkgroup: 128, DecodePer: 1, DecodeChunk: 256, DecodeGroups: 256,
-			SampleWorkgroup: 256, MapWorkgroup: 64, DoraWorkgroup: 128,
+			SampleWorkgroup: 256, SampleShare: 4096, SampleGroups: 256, MapWorkgroup: 64, DoraWorkgroup: 128,
 		},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -54,8 +55,19 @@ func sampleTunings(t *testing.T) []shaders.Tuning {
 	return all
 }
 
-// sample runs rows of one vocabulary. Rows lie in the logits in reverse order.
+// sample runs rows of one vocabulary, by one workgroup for each and by several,
+// which must answer the same. Rows lie in the logits in reverse order.
 func (b *bench) sample(k *engine.Kernels, rows []draw) []sampled {
+	b.Helper()
+	one := b.sampleSplit(k, rows, 1)
+	for i, several := range b.sampleSplit(k, rows, 3) {
+		require.Equal(b, one[i].ids, several.ids)
+		requireClose(b.T, one[i].logs, several.logs, weights.F32)
+	}
+	return one
+}
+
+func (b *bench) sampleSplit(k *engine.Kernels, rows []draw, splits int) []sampled {
 	b.Helper()
 	vocab, stride := len(rows[0].logits), 1
 	var params []engine.SampleRow
@@ -82,9 +94,11 @@ func (b *bench) sample(k *engine.Kernels, rows []draw) []sampled {
 	l, ids, logs := b.holding(encode(logits, weights.F32)), b.blank(4*stride*len(rows)), b.blank(4*stride*len(rows))
 	op := engine.Sample{
 		Logits: l.Range, Params: b.holding(vk.Bytes(params)).Range, IDs: ids.Range, Logs: logs.Range,
-		Rows: len(rows), LogitsRows: len(rows), Vocab: vocab, Stride: stride,
+		Rows: len(rows), LogitsRows: len(rows), Vocab: vocab, Stride: stride, Splits: splits,
 	}
-	outputs := []*output{l, ids, logs}
+	shares, counts := b.blank(32*len(rows)*splits), b.holding(make([]byte, 4*len(rows)))
+	op.Shares, op.Counts = shares.Range, counts.Range
+	outputs := []*output{l, ids, logs, shares, counts}
 	if len(edits) > 0 {
 		e := b.holding(vk.Bytes(edits))
 		op.Edits, outputs = e.Range, append(outputs, e)
@@ -386,4 +400,62 @@ func TestSampleNaNLogitsGiveNoToken(t *testing.T) {
 			assert.EqualValues(t, -1, got.ids[0], tuning.Name)
 		}
 	}
+}
+
+// BenchmarkSample is the device time of a row's pick from a large vocabulary.
+func BenchmarkSample(b *testing.B) {
+	const vocab = 128256
+	hot := neutral()
+	hot.Temperature = 0.8
+	narrow := hot
+	narrow.TopK, narrow.TopP = 40, 0.95
+	random := rand.New(rand.NewPCG(27, 0))
+	logits := make([]float32, 64*vocab)
+	for i := range logits {
+		logits[i] = float32(3 * random.NormFloat64())
+	}
+	for name, s := range map[string]ref.Sampling{"greedy": neutral(), "temperature": hot, "top-p": narrow} {
+		for _, rows := range []int{1, 32, 64} {
+			b.Run(fmt.Sprintf("%s/rows=%d", name, rows), func(b *testing.B) { benchSample(b, s, logits[:rows*vocab], rows) })
+		}
+	}
+}
+
+func benchSample(b *testing.B, s ref.Sampling, logits []float32, rows int) {
+	own, err := engine.TuningFor(device.Info, "")
+	require.NoError(b, err)
+	k, err := engine.NewKernels(device, own, weights.F32, weights.F32)
+	require.NoError(b, err)
+	var params []engine.SampleRow
+	for i := range rows {
+		params = append(params, engine.SampleRow{
+			Temperature: s.Temperature, TopK: uint32(s.TopK), TopP: s.TopP, MinP: s.MinP, Repetition: 1, Target: -1, LogitsRow: uint32(i), Step: uint32(i),
+		})
+	}
+	holding := func(data []byte) vk.Range {
+		buffer, err := device.Alloc(vk.Local, uint64(len(data)))
+		require.NoError(b, err)
+		b.Cleanup(func() { device.Free(buffer) })
+		require.NoError(b, device.Write(buffer, 0, buffer.Size, func(dst []byte, at uint64) error {
+			copy(dst, data[at:])
+			return nil
+		}))
+		return buffer.All()
+	}
+	op := engine.Sample{
+		Logits: holding(vk.Bytes(logits)), Params: holding(vk.Bytes(params)), IDs: holding(make([]byte, 4*rows)), Logs: holding(make([]byte, 4*rows)),
+		Shares: holding(make([]byte, k.SampleScratch(rows))), Counts: holding(make([]byte, 4*rows)),
+		Rows: rows, LogitsRows: rows, Vocab: len(logits) / rows, Stride: 1,
+	}
+	rec := device.NewRecorder(true)
+	var spent time.Duration
+	for range b.N {
+		rec.Reset()
+		require.NoError(b, k.Sample(rec, op))
+		require.NoError(b, rec.Run())
+		timings, err := rec.Timings()
+		require.NoError(b, err)
+		spent += timings[0].Time
+	}
+	b.ReportMetric(float64(spent.Nanoseconds())/1e3/float64(b.N), "device-us/op")
 }
