@@ -128,7 +128,6 @@ func prepare(device *Device, checkpoint *weights.Checkpoint, config Config) (*En
 	e := &Engine{
 		device: device, config: config, checkpointConfig: c, precision: precision, kernels: kernels,
 		residents: make([]*resident, config.Slots), recorder: device.NewRecorder(config.Profile),
-		recordings: recordings{device: device.Device},
 	}
 	e.frame = e.frames.next()
 	if config.Profile {

@@ -24,11 +24,13 @@ type frame struct {
 
 	step      *batch.Step
 	layout    layout
+	recording *recording
+	checks    bool         // the recording is compared with, not made: in checking mode
 	last      *vk.Commands // of the step's last submission
 	pieces    int          // submissions so far
 	stats     StepStats
 	began     time.Time // to be prepared
-	submitted time.Time // its first submission
+	submitted time.Time // its first piece
 }
 
 // begin makes the frame that of a step.
@@ -36,12 +38,14 @@ func (f *frame) begin(step *batch.Step) {
 	f.step, f.pieces, f.stats, f.began = step, 0, StepStats{}, time.Now()
 }
 
-// count adds what is recorded, now or before, to the frame's statistics.
-func (f *frame) count(s vk.Stats) {
-	f.stats.Dispatches += s.Dispatches
-	f.stats.Barriers += s.Barriers
-	f.stats.Copies += s.Copies
-	f.stats.Work.Add(s.Work)
+// run submits the step's next piece.
+func (f *frame) run(c *vk.Commands) error {
+	if f.pieces == 0 {
+		f.submitted = time.Now()
+	}
+	f.pieces++
+	f.last = c
+	return c.Submit()
 }
 
 func (f *frame) free(device *vk.Device) {

@@ -7,24 +7,23 @@ import (
 	"loquetier/engine/vk"
 )
 
-// recordings are the command buffers of recent submissions, the most recently
-// used last. Steps of the same shape in the same frame run the same commands, which
-// are recorded once: what they differ in lies in their tables.
-type recordings struct {
-	device *vk.Device
-	list   []*recording
-}
+// recordings are what recent steps ran, the most recently used last. Steps of
+// the same shape in the same frame run the same commands, which are recorded once: what
+// they differ in lies in their tables.
+type recordings struct{ list []*recording }
 
-// maxRecordings bounds the command buffers: in each frame a few sizes of decode
-// batches, and the prompts that come between.
+// maxRecordings bounds the list: in each frame a few sizes of decode batches, and
+// the prompts that come between.
 const maxRecordings = 16 * Depth
 
-// recording is a command buffer and what it was recorded for.
+// recording is a step's command buffers, one for each of its submissions, and
+// what it was recorded for.
 type recording struct {
-	commands *vk.Commands
-	frame    *frame
-	shape    shape // zero: it serves no other step
-	stats    vk.Stats
+	buffers []*vk.Commands // at least as many as there are pieces
+	pieces  int
+	frame   *frame
+	shape   shape // zero: it serves no other step
+	stats   vk.Stats
 }
 
 // find returns the recording for a frame and shape, nil where there is none.
@@ -38,22 +37,16 @@ func (r *recordings) find(f *frame, s *shape) *recording {
 	return nil
 }
 
-// take returns a recording to record into: a new one, or the one that was used
-// least recently, once it has run.
-func (r *recordings) take() (*recording, error) {
-	if len(r.list) == maxRecordings {
+// take returns an empty recording: a new one, or the one that was used least recently.
+func (r *recordings) take() *recording {
+	if len(r.list) < maxRecordings {
+		r.list = append(r.list, &recording{})
+	} else {
 		r.use(0)
-		oldest := r.list[len(r.list)-1]
-		oldest.shape = shape{}
-		return oldest, oldest.commands.Wait()
 	}
-	commands, err := r.device.NewCommands()
-	if err != nil {
-		return nil, fmt.Errorf("command buffer: %w", err)
-	}
-	fresh := &recording{commands: commands}
-	r.list = append(r.list, fresh)
-	return fresh, nil
+	taken := r.list[len(r.list)-1]
+	taken.pieces, taken.shape, taken.stats = 0, shape{}, vk.Stats{}
+	return taken
 }
 
 // use makes the recording at a place the most recently used.
@@ -71,7 +64,32 @@ func (r *recordings) forget() {
 
 func (r *recordings) free() {
 	for _, known := range r.list {
-		known.commands.Free()
+		for _, c := range known.buffers {
+			c.Free()
+		}
 	}
 	r.list = nil
+}
+
+// add makes what is recorded the recording's last piece, of number i, once what
+// that was before has run.
+func (r *recording) add(i int, rec *vk.Recorder) (*vk.Commands, error) {
+	if i == len(r.buffers) {
+		fresh, err := rec.NewCommands()
+		if err != nil {
+			return nil, fmt.Errorf("command buffer: %w", err)
+		}
+		r.buffers = append(r.buffers, fresh)
+	}
+	r.pieces = i + 1
+	r.stats.Add(rec.Stats())
+	return r.buffers[i], rec.Record(r.buffers[i])
+}
+
+// check demands that what is recorded is the recording's piece of number i.
+func (r *recording) check(i int, rec *vk.Recorder) (*vk.Commands, error) {
+	if i >= r.pieces {
+		return nil, fmt.Errorf("BUG: a step of a known shape has more than %d pieces", r.pieces)
+	}
+	return r.buffers[i], rec.Matches(r.buffers[i])
 }

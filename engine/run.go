@@ -84,26 +84,24 @@ func (e *Engine) launch(f *frame) error {
 	}
 	known := e.known(f)
 	if known != nil && !vk.Checking() {
-		return e.submit(f, known)
+		return e.replay(f, known)
+	}
+	f.recording, f.checks = known, known != nil
+	if known == nil {
+		f.recording = e.recordings.take()
 	}
 	e.recorder.Reset()
 	if err := e.record(e.recorder, f, updates); err != nil {
 		return err
 	}
-	if known != nil {
-		if err := e.recorder.Matches(known.commands); err != nil {
-			return err
-		}
-		return e.submit(f, known)
-	}
-	fresh, err := e.newRecording()
-	if err != nil {
+	if err := e.submit(f); err != nil {
 		return err
 	}
+	f.stats.Stats = f.recording.stats
 	if e.reusable(f) {
-		fresh.frame, fresh.shape = f, f.layout.shape
+		f.recording.frame, f.recording.shape = f, f.layout.shape
 	}
-	return e.submit(f, fresh)
+	return nil
 }
 
 // prepare arranges the step's input and writes it where the device can read it.
@@ -124,37 +122,36 @@ func (e *Engine) known(f *frame) *recording {
 	return e.recordings.find(f, &f.layout.shape)
 }
 
-// reusable tells whether the step's commands depend on its shape alone, and are
-// one submission. Steps that train take so much longer than their recording that it
-// does not matter.
+// reusable tells whether the step's commands depend on its shape alone. Steps
+// that train take so much longer than their recording that it does not matter.
 func (e *Engine) reusable(f *frame) bool {
 	l := &f.layout
-	return l.rows > 0 && l.train == nil && l.keeps == 0 && len(f.step.Updates) == 0 && f.pieces == 0 && e.profile == nil
+	return l.rows > 0 && l.train == nil && l.keeps == 0 && len(f.step.Updates) == 0 && e.profile == nil
 }
 
-// newRecording makes a recording of what is recorded.
-func (e *Engine) newRecording() (*recording, error) {
-	r, err := e.recordings.take()
+// replay runs a recording.
+func (e *Engine) replay(f *frame, r *recording) error {
+	for _, c := range r.buffers[:r.pieces] {
+		if err := f.run(c); err != nil {
+			return err
+		}
+	}
+	f.stats.Stats = r.stats
+	return nil
+}
+
+// submit runs what is recorded, as the next piece of the frame's recording.
+func (e *Engine) submit(f *frame) error {
+	next := f.recording.add
+	if f.checks {
+		next = f.recording.check
+	}
+	c, err := next(f.pieces, e.recorder)
 	if err != nil {
-		return nil, err
-	}
-	r.stats = e.recorder.Stats()
-	return r, e.recorder.Record(r.commands)
-}
-
-// submit runs a recording.
-func (e *Engine) submit(f *frame, r *recording) error {
-	if f.pieces == 0 {
-		f.submitted = time.Now()
-	}
-	if err := r.commands.Submit(); err != nil {
 		return err
 	}
-	f.last = r.commands
-	f.pieces++
-	f.count(r.stats)
-	if e.profile == nil {
-		return nil
+	if err := f.run(c); err != nil || e.profile == nil {
+		return err
 	}
 	return e.stamp(f)
 }
@@ -175,11 +172,7 @@ func (e *Engine) breathe(rec *vk.Recorder) error {
 	if rec.Flops() < e.config.Submission {
 		return nil
 	}
-	r, err := e.newRecording()
-	if err != nil {
-		return err
-	}
-	if err := e.submit(e.frame, r); err != nil {
+	if err := e.submit(e.frame); err != nil {
 		return err
 	}
 	rec.Reset()

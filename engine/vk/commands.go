@@ -39,6 +39,9 @@ func (d *Device) NewCommands() (*Commands, error) {
 	return c, nil
 }
 
+// NewCommands makes an empty command buffer of the recorder's device.
+func (r *Recorder) NewCommands() (*Commands, error) { return r.device.NewCommands() }
+
 // Submit runs what is recorded, once the last submission has ended, and does
 // not wait for it.
 func (c *Commands) Submit() error {

@@ -35,6 +35,14 @@ type Stats struct {
 	Work                         Work // of the dispatches
 }
 
+// Add adds the counts of another part of the step.
+func (s *Stats) Add(other Stats) {
+	s.Dispatches += other.Dispatches
+	s.Barriers += other.Barriers
+	s.Copies += other.Copies
+	s.Work.Add(other.Work)
+}
+
 // Work is what operations move and compute, for the profile.
 type Work struct{ Bytes, Flops float64 }
 
