@@ -31,11 +31,12 @@ func (r *instant) Wait() (*batch.Result, error) {
 	return result, nil
 }
 
-// BenchmarkStep is the scheduler's own share of a step with 256 running
-// requests on eight adapters: cancel, grow, admit, plan and commit.
+// BenchmarkStep is the scheduler's own share of a step with running requests
+// on eight adapters: cancel, grow, admit, plan and commit.
 func BenchmarkStep(b *testing.B) {
-	const running, tokens = 256, 2000
-	for _, queued := range []int{0, 10_000} {
+	const tokens = 2000
+	for _, c := range []struct{ running, queued int }{{32, 0}, {256, 0}, {256, 10_000}} {
+		running, queued := c.running, c.queued
 		b.Run(fmt.Sprintf("running=%d/queued=%d", running, queued), func(b *testing.B) {
 			crowd := func() *Scheduler {
 				s := New(&instant{sim: newSim(4096, running, running*blocksFor(16+tokens))})

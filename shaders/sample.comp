@@ -99,19 +99,7 @@ uint draw(Row r, uint at) {
     float top;
     uint best = best_after(at, -NONE, NO_TOKEN, top);
     if (r.temperature <= 0 || best == NO_TOKEN) return best;
-    float inverse_t = 1.0 / r.temperature, threshold = threshold_of(r, at, top, inverse_t);
-    float mine = NONE;
-    uint mine_id = NO_TOKEN;
-    for (uint i = gl_LocalInvocationID.x; i < vocab; i += WG) {
-        float l = logits.v[at + i];
-        if (l < threshold) continue;
-        float x = perturbed(r, l, inverse_t, i);
-        if (x > mine) {
-            mine = x;
-            mine_id = i;
-        }
-    }
-    return best_of_lanes(mine, mine_id, top);
+    return drawn(r, at, 0, vocab, threshold_of(r, at, top, 1.0 / r.temperature), top);
 }
 
 // choose is the token of a row of which all is known that a pass tells.

@@ -10,13 +10,16 @@ bool whole(Row r) {
     return r.edits == 0 && r.top_p >= 1 && r.min_p <= 0 && (r.top_k == 0 || r.top_k >= vocab);
 }
 
-// drawn is the token of the largest perturbed logit from one token up to another.
-uint drawn(Row r, uint at, uint from, uint to, out float best) {
+// drawn is the token of the largest perturbed logit from one token up to another,
+// of those whose logits reach a threshold.
+uint drawn(Row r, uint at, uint from, uint to, float threshold, out float best) {
     const float inverse_t = 1.0 / r.temperature;
     float mine = NONE;
     uint mine_id = NO_TOKEN;
     for (uint i = from + gl_LocalInvocationID.x; i < to; i += WG) {
-        const float x = perturbed(r, logits.v[at + i], inverse_t, i);
+        const float l = logits.v[at + i];
+        if (l < threshold) continue;
+        const float x = perturbed(r, l, inverse_t, i);
         if (x > mine) {
             mine = x;
             mine_id = i;
@@ -43,7 +46,7 @@ Share scan(Row r, uint at, uint from, uint to) {
     s.id = best_of_lanes(s.top, s.id, top);
     s.total = sum_of_lanes(s.total * exp(s.top - top));
     s.top = top;
-    if (r.target < 0 && r.temperature > 0 && whole(r)) s.drawn = drawn(r, at, from, to, s.x);
+    if (r.target < 0 && r.temperature > 0 && whole(r)) s.drawn = drawn(r, at, from, to, NONE, s.x);
     return s;
 }
 

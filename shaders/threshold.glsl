@@ -1,6 +1,9 @@
-// The least logit that top-k, top-p and min-p keep. Thresholds are searched bit
-// by bit over the ordered floats, a pass over the row for each bit; ties at a threshold are
-// all kept. Needs Row, logits, vocab and reduce.glsl.
+// The least logit that top-k, top-p and min-p keep. Thresholds are searched over the
+// ordered floats: each pass over the row tries some at once and leaves the range between
+// two of them. Ties at a threshold are all kept. Needs Row, logits, vocab and reduce.glsl.
+
+// A GPU waits for memory, a software device computes.
+const uint TRIED = WG <= SMALL ? 1 : 7;
 
 // Floats as integers in the same order.
 uint ordered(float f) {
@@ -10,32 +13,48 @@ uint ordered(float f) {
 
 float unordered(uint u) { return uintBitsToFloat((u & 0x80000000u) != 0 ? u & 0x7fffffffu : ~u); }
 
-// mass of the tokens at or above a threshold: their number, or with
+// masses of the tokens at or above each threshold: their number, or with
 // weighted their probability up to a common factor.
-float mass(uint at, float threshold, float top, float inverse_t, bool weighted) {
-    float s = 0;
+void masses(uint at, float thresholds[TRIED], float top, float inverse_t, bool weighted, out float sums[TRIED]) {
+    for (uint j = 0; j < TRIED; j++) sums[j] = 0;
     for (uint i = gl_LocalInvocationID.x; i < vocab; i += WG) {
-        float l = logits.v[at + i];
-        if (l >= threshold) s += weighted ? exp((l - top) * inverse_t) : 1.0;
+        const float l = logits.v[at + i];
+        if (!(l >= thresholds[0])) continue;
+        const float weight = weighted ? exp((l - top) * inverse_t) : 1.0;
+        for (uint j = 0; j < TRIED; j++) sums[j] += l >= thresholds[j] ? weight : 0.0;
     }
-    return sum_of_lanes(s);
+    for (uint j = 0; j < TRIED; j++) sums[j] = sum_of_lanes(sums[j]);
 }
 
-// highest threshold above floor_at that keeps at least the wanted mass.
-float search(uint at, float floor_at, float top, float inverse_t, bool weighted, float wanted) {
+// search returns the highest threshold from floor_at on that keeps at least an amount:
+// that many tokens, or with weighted that share of the probability from the floor on.
+float search(uint at, float floor_at, float top, float inverse_t, bool weighted, float amount) {
     uint low = ordered(floor_at), high = ordered(top);
-    while (low < high) {
-        uint middle = low + (high - low + 1) / 2;
-        if (mass(at, unordered(middle), top, inverse_t, weighted) >= wanted) low = middle;
-        else high = middle - 1;
+    float wanted = weighted ? -1 : amount; // the first pass tells it
+    while (low < high || wanted < 0) {
+        const uint apart = wanted < 0 ? 0 : (high - low) / (TRIED + 1) + 1;
+        float thresholds[TRIED], sums[TRIED];
+        for (uint j = 0; j < TRIED; j++) thresholds[j] = unordered(min(low + (j + 1) * apart, high));
+        masses(at, thresholds, top, inverse_t, weighted, sums);
+        if (wanted < 0) {
+            wanted = amount * sums[0];
+            continue;
+        }
+        uint kept = 0; // thresholds that keep enough
+        while (kept < TRIED && sums[kept] >= wanted) kept++;
+        if (kept < TRIED) high = min(low + (kept + 1) * apart, high) - 1;
+        low = min(low + kept * apart, high);
     }
     return unordered(low);
 }
 
 float threshold_of(Row r, uint at, float top, float inverse_t) {
     float t = NONE;
-    if (r.top_k > 0 && r.top_k < vocab) t = search(at, t, top, 1, false, float(r.top_k));
-    if (r.top_p < 1) t = search(at, t, top, inverse_t, true, r.top_p * mass(at, t, top, inverse_t, true));
+    [[dont_unroll]] for (uint p = 0; p < 2; p++) { // one after the other, and compiled once
+        const bool weighted = p == 1;
+        if (weighted ? r.top_p >= 1 : r.top_k == 0 || r.top_k >= vocab) continue;
+        t = search(at, t, top, inverse_t, weighted, weighted ? r.top_p : float(r.top_k));
+    }
     if (r.min_p > 0) t = max(t, top + log(r.min_p) / inverse_t);
     return t;
 }
