@@ -19,7 +19,7 @@ import (
 
 // The kernels of training at the sizes of a model of 8 billion parameters
 // (hidden 4096, intermediate 14336, 32 heads and 8 for keys of size 128, vocabulary
-// 128,256), 1024 rows, timed on the device. Skipped unless LOQUETIER_SPEED is set.
+// 128,256), 1024 rows, timed on the device: LOQUETIER_SPEED=1 runs them.
 
 const speedRows = 1024
 
@@ -102,7 +102,7 @@ func (s *speed) time(what string, record func(*vk.Recorder) error) time.Duration
 	}
 	slices.Sort(all)
 	median := all[len(all)/2]
-	fmt.Printf("%-60s %8.1f us %7.0f GB/s %8.1f GFLOP/s\n", what, float64(median)/1e3, work.Bytes/float64(median), work.Flops/float64(median))
+	s.Logf("%-60s %8.1f us %7.0f GB/s %8.1f GFLOP/s", what, float64(median)/1e3, work.Bytes/float64(median), work.Flops/float64(median))
 	return median
 }
 
@@ -140,7 +140,7 @@ func TestSpeedOfLoRAGrad(t *testing.T) {
 			}
 		}
 		for i, shape := range speedShapes {
-			fmt.Printf("lora_grad r%d, 32 layers: %v %+v\n", rank, 32*totals[i], shape)
+			s.Logf("lora_grad r%d, 32 layers: %v %+v", rank, 32*totals[i], shape)
 		}
 	}
 }
@@ -166,7 +166,7 @@ func TestSpeedOfShrinks(t *testing.T) {
 			}
 		}
 		for i, shape := range speedShapes {
-			fmt.Printf("shrink, shrink_grad r%d, 32 layers: %v %v %+v\n", rank, 32*forth[i], 32*back[i], shape)
+			s.Logf("shrink, shrink_grad r%d, 32 layers: %v %v %+v", rank, 32*forth[i], 32*back[i], shape)
 		}
 	}
 }
