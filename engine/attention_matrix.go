@@ -21,16 +21,8 @@ func (k *Kernels) attentionTile(tiles []shaders.AttentionTile, bytes func(shader
 	return shaders.AttentionTile{}, false
 }
 
-// stagedBytes is the shared memory for a workgroup's own rows of 16-bit heads and
-// for pairs of columns, which take the rows' place once those are in registers.
-func (k *Kernels) stagedBytes(tile shaders.AttentionTile, rows, head int) int {
-	row := 2*head + 16
-	own, walk := rows*row, 2*int(tile.Stages*tile.Columns)*row
-	if tile.Hold {
-		return max(own, walk)
-	}
-	return own + walk
-}
+// stagedRow is the bytes of a 16-bit row of a head in shared memory.
+func stagedRow(head int) int { return 2*head + 16 }
 
 // square is the bytes of a fragment of float32.
 func (k *Kernels) square() int { return 4 * k.fragment() * k.fragment() }

@@ -5,16 +5,20 @@ import "loquetier/shaders"
 // gradQMatrix is the tile for the gradient over cooperative matrices, if they
 // suit it.
 func (k *Kernels) gradQMatrix(a AttentionGrad) (shaders.AttentionTile, bool) {
-	// Queries and gradients of a larger head do not fit into registers beside the
-	// rest where operands lie in them twice, as in AMD's subgroups of 64.
-	const head, subgroup = 80, 32
-	if a.Size > head && k.device.Info.SubgroupSize > subgroup {
+	if k.rowsOutgrowRegisters(a.Size) {
 		return shaders.AttentionTile{}, false
 	}
 	return k.attentionTile(k.Tuning.GradQMatrix, func(tile shaders.AttentionTile) int {
 		rows := k.fragment() * int(tile.Subgroups)
-		return k.stagedBytes(tile, rows, a.Size) + 8*rows + k.gradScratch(tile)
+		return max(rows, 2*int(tile.Stages*tile.Columns))*stagedRow(a.Size) + 8*rows + k.gradScratch(tile)
 	}, a.Size, a.Longest)
+}
+
+// rowsOutgrowRegisters tells whether two matrices of rows do not fit into
+// registers beside the rest: those of large heads where operands lie in them twice,
+// as in AMD's subgroups of 64.
+func (k *Kernels) rowsOutgrowRegisters(head int) bool {
+	return head > 80 && k.device.Info.SubgroupSize > 32
 }
 
 // gradScratch is the shared memory in which sums become operands.
@@ -31,7 +35,7 @@ func (k *Kernels) gradTile(pass attentionPass, names matrixNames, tile shaders.A
 	t := k.fragment()
 	pass.module = names.of(k, tile)
 	pass.constants = []uint32{
-		k.workgroup(tile), uint32(a.Size), uint32(t), tile.Subgroups, tile.Columns, tile.Stages, bit(tile.Hold), uint32(together),
+		k.workgroup(tile), uint32(a.Size), uint32(t), tile.Subgroups, tile.Columns, tile.Stages, uint32(together),
 	}
 	pass.groups, pass.rows = heads/together, t*int(tile.Subgroups)/together
 	return pass

@@ -9,7 +9,11 @@ import (
 func (k *Kernels) prefillMatrix(a AttentionPrefill) (shaders.AttentionTile, bool) {
 	return k.attentionTile(k.Tuning.PrefillMatrix, func(tile shaders.AttentionTile) int {
 		rows := k.fragment() * int(tile.Subgroups*tile.Units)
-		bytes := k.stagedBytes(tile, rows, a.Size)
+		walk := 2 * int(tile.Stages*tile.Columns)
+		bytes := (rows + walk) * stagedRow(a.Size)
+		if tile.Hold {
+			bytes = max(rows, walk) * stagedRow(a.Size)
+		}
 		if !k.staysInRegisters(tile) {
 			bytes += rows*(4*int(tile.Columns)+16) + int(tile.Subgroups)*k.square()
 		}

@@ -6,14 +6,11 @@
 #include "attention_grad.glsl"
 #include "attention_grad_matrix.glsl"
 
-const uint WALK = STAGES * PAIR, BOTH = 2 * OWN;
-const uint PAIRS = HOLD == 1 ? 0 : BOTH;
-// Keys and values first, then in their place (HOLD) or behind them queries and
-// their gradients, last fragments of the results.
-shared uvec4 staged[HOLD == 0 ? BOTH + WALK : BOTH > WALK ? BOTH : WALK];
+const uint WALK = STAGES * PAIR, RESULTS = SUBGROUPS * SQUARE;
+shared uvec4 staged[RESULTS > WALK ? RESULTS : WALK]; // queries and their gradients, then fragments of the results
 shared float column_stats[STAGES * STEP], column_deltas[STAGES * STEP];
 
-LEFT key[HOLD * DEPTH + 1 - HOLD], value[HOLD * DEPTH + 1 - HOLD];
+LEFT key[DEPTH], value[DEPTH];
 SUM dkey[DEPTH], dvalue[DEPTH]; // dkey without the scale
 vec4 query_moves[2 * MOVES], weight_moves[2 * MOVES];
 float stat_move, delta_move;
@@ -39,7 +36,7 @@ void fetch(uint row, uint head, uint query, uint count) {
 
 void stage(uint stage) {
     [[unroll]] for (uint i = 0; i < MOVES; i++) {
-        uint at = gl_LocalInvocationIndex + i * WG, to = PAIRS + stage * PAIR + at / (HEAD / 8) * STRIDE + at % (HEAD / 8);
+        uint at = gl_LocalInvocationIndex + i * WG, to = stage * PAIR + at / (HEAD / 8) * STRIDE + at % (HEAD / 8);
         if (TILE % WG != 0 && at >= TILE) break;
         staged[to] = packed(query_moves[2 * i], query_moves[2 * i + 1]);
         staged[to + STEP * STRIDE] = packed(LIFT * weight_moves[2 * i], LIFT * weight_moves[2 * i + 1]);
@@ -50,22 +47,15 @@ void stage(uint stage) {
     }
 }
 
-LEFT own(LEFT held, uint matrix, uint n) {
-    if (HOLD == 1) return held;
-    LEFT f;
-    coopMatLoad(f, staged, (matrix * ROWS + gl_SubgroupID * T) * STRIDE + n * (T / 8), STRIDE, ROWS_FIRST);
-    return f;
-}
-
 // visit adds T queries that are staged at x, their gradients at w, their statistics at c.
 void visit(uint x, uint w, uint c, bool edge, uint mine, uint query, uint count) {
     SUM s = SUM(0), g = SUM(0), stat, their_delta;
     RIGHT f;
     [[unroll]] for (uint n = 0; n < DEPTH; n++) {
         coopMatLoad(f, staged, x + n * (T / 8), STRIDE, COLUMNS_FIRST);
-        s = coopMatMulAdd(own(key[HOLD * n], 0, n), f, s);
+        s = coopMatMulAdd(key[n], f, s);
         coopMatLoad(f, staged, w + n * (T / 8), STRIDE, COLUMNS_FIRST);
-        g = coopMatMulAdd(own(value[HOLD * n], 1, n), f, g);
+        g = coopMatMulAdd(value[n], f, g);
     }
     coopMatLoad(stat, column_stats, c, 0, ROWS_FIRST);
     coopMatLoad(their_delta, column_deltas, c, 0, ROWS_FIRST);
@@ -82,19 +72,13 @@ void visit(uint x, uint w, uint c, bool edge, uint mine, uint query, uint count)
     }
 }
 
-// prepare stages the workgroup's keys and values.
-void prepare(uint first, uint last, uint table, uint kv_head) {
-    for (uint at = gl_LocalInvocationIndex; at < ROWS * (HEAD / 8); at += WG) {
-        uint r = at / (HEAD / 8), from = cell_of(table, min(first + r, last), kv_head) / 8 + at % (HEAD / 8);
-        staged[r * STRIDE + at % (HEAD / 8)] = Eights(uvec2(keys)).v[from];
-        staged[(ROWS + r) * STRIDE + at % (HEAD / 8)] = Eights(uvec2(values)).v[from];
-    }
-    barrier();
+// hold loads the subgroup's keys and values. A fragment's lie in one block of the
+// cache, where they follow each other.
+void hold(uint mine, uint last, uint table, uint kv_head) {
+    const uint cell = cell_of(table, min(mine, last / T * T), kv_head) / 8;
     [[unroll]] for (uint n = 0; n < DEPTH; n++) {
-        if (HOLD == 1) {
-            coopMatLoad(key[n], staged, gl_SubgroupID * T * STRIDE + n * (T / 8), STRIDE, ROWS_FIRST);
-            coopMatLoad(value[n], staged, (ROWS + gl_SubgroupID * T) * STRIDE + n * (T / 8), STRIDE, ROWS_FIRST);
-        }
+        coopMatLoad(key[n], Eights(uvec2(keys)).v, cell + n * (T / 8), HEAD / 8, ROWS_FIRST);
+        coopMatLoad(value[n], Eights(uvec2(values)).v, cell + n * (T / 8), HEAD / 8, ROWS_FIRST);
         dkey[n] = dvalue[n] = SUM(0);
     }
 }
@@ -119,9 +103,8 @@ void main() {
     const uint end = window == 0 ? count : min(count, first + ROWS - 1 + window);
     const uint steps = (end - first + STEP - 1) / STEP, head = kv_head * group;
 
-    prepare(first, count - 1, table, kv_head);
+    hold(mine, count - 1, table, kv_head);
     fetch(row, head, first, count);
-    barrier();
     [[dont_unroll]] for (uint i = 0; i < group * steps; i++) {
         const uint now = STAGES == 2 ? i % 2 : 0, query = first + i % steps * STEP, next = i + 1;
         if (STAGES == 1 && i > 0) barrier();
@@ -130,7 +113,7 @@ void main() {
         if (next < group * steps) fetch(row, head + next / steps, first + next % steps * STEP, count);
         bool edge = query < mine + T - 1 || query + STEP > count || (window > 0 && query + STEP > mine + window);
         [[unroll]] for (uint j = 0; j < STEP; j += T) {
-            uint x = PAIRS + now * PAIR + j * STRIDE;
+            uint x = now * PAIR + j * STRIDE;
             visit(x, x + STEP * STRIDE, now * STEP + j, edge, mine, query + j, count);
         }
     }

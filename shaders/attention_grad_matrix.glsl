@@ -1,17 +1,16 @@
 // What attention's gradients over a subgroup's cooperative matrices share. A
 // workgroup's subgroups each take T rows of scores, queries or keys, and walk the
 // columns, STEP at a time, two 16-bit rows of a head for each, staged in shared memory
-// while those of the step before are multiplied.
+// while those of the step before are multiplied. The rows stay in registers.
 layout(constant_id = 2) const uint T = 16;        // rows and columns of a fragment
 layout(constant_id = 3) const uint SUBGROUPS = 4;
 layout(constant_id = 4) const uint STEP = 32;
 layout(constant_id = 5) const uint STAGES = 1;    // buffers of staged columns
-layout(constant_id = 6) const uint HOLD = 1;      // 1: the subgroup's own rows in registers; 0: in shared memory
-layout(constant_id = 7) const uint HEADS = 1;     // query heads of a workgroup
+layout(constant_id = 6) const uint HEADS = 1;     // query heads of a workgroup
 #include "attention_matrix.glsl"
 
 const uint LANES = WG / SUBGROUPS, ROWS = T * SUBGROUPS, DEPTH = HEAD / T;
-const uint OWN = ROWS * STRIDE, PAIR = 2 * STEP * STRIDE; // uvec4 of the rows; of a step's columns
+const uint PAIR = 2 * STEP * STRIDE;              // uvec4 of a step's columns
 const uint SQUARE = T * T / 4;                    // uvec4 of a fragment of float32
 
 const float LOG2E = 1.4426950408889634;
@@ -30,7 +29,7 @@ float counted(const in uint row, const in uint column, const in float s, const i
 // left makes sums a left operand; at an edge with 0 where pairs do not count.
 LEFT left(SUM s, bool edge, uint row, uint column, uint end) {
     if (edge) coopMatPerElementNV(s, s, counted, row, column, end);
-    return LEFT(s);
+    return operand(s);
 }
 #else
 shared uvec4 scratch[SUBGROUPS * SQUARE];

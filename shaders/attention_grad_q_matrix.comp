@@ -7,7 +7,7 @@
 #include "attention_grad_matrix.glsl"
 
 const uint PER_HEAD = ROWS / HEADS, SHARE = LANES / T; // queries of a head of a workgroup; lanes of a row
-const uint WALK = STAGES * PAIR;
+const uint OWN = ROWS * STRIDE, WALK = STAGES * PAIR;
 shared uvec4 staged[OWN > WALK ? OWN : WALK]; // queries and their gradients by turns, then keys and values
 shared float row_stats[ROWS], row_deltas[ROWS];
 

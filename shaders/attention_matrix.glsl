@@ -38,3 +38,15 @@ uvec2 pack(vec4 x) {
 
 // packed are eight numbers as the activation type stores them.
 uvec4 packed(vec4 a, vec4 b) { return uvec4(pack(a), pack(b)); }
+
+#ifdef REGISTERS
+// operand makes sums a left operand. Conversions to bfloat16 may cut off, so
+// numbers are rounded before; a NaN stays one.
+LEFT operand(SUM s) {
+#if defined(ACT_BF16)
+    [[unroll]] for (uint e = 0; e < s.length(); e++)
+        if (!isnan(s[e])) s[e] = uintBitsToFloat(floatBitsToUint(s[e]) + 0x8000u & 0xffff0000u);
+#endif
+    return LEFT(s);
+}
+#endif

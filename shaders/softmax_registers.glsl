@@ -52,7 +52,7 @@ void softmax(bool edge, uint low, uint key) {
     }
 }
 
-LEFT probability(uint u, uint j) { return LEFT(score[u * WIDTH + j]); }
+LEFT probability(uint u, uint j) { return operand(score[u * WIDTH + j]); }
 
 void divide(uint u, uint at) {
     SUM whole = total[u], stat;

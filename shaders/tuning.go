@@ -106,7 +106,7 @@ type AttentionTile struct {
 	Units     uint32 // fragments of rows of a subgroup; 1 in gradients
 	Columns   uint32 // of a step
 	Stages    uint32 // buffers of columns in shared memory: 1 or 2
-	Hold      bool   // a subgroup's rows stay in registers
+	Hold      bool   // queries stay in registers; in gradients rows always do
 	Shared    bool   // scores pass through shared memory even where the device can do without
 }
 
@@ -151,8 +151,8 @@ func Tunings() []Tuning {
 				{Subgroups: 8, Units: 1, Columns: 32, Stages: 2, Hold: true},
 				{Subgroups: 4, Units: 1, Columns: 32, Stages: 2, Hold: true},
 			},
-			GradQMatrix:   []AttentionTile{{Subgroups: 8, Units: 1, Columns: 32, Stages: 2, Hold: true}},
-			GradKVMatrix:  []AttentionTile{{Subgroups: 4, Units: 1, Columns: 16, Stages: 1}},
+			GradQMatrix:   []AttentionTile{{Subgroups: 8, Units: 1, Columns: 32, Stages: 2}},
+			GradKVMatrix:  []AttentionTile{{Subgroups: 8, Units: 1, Columns: 32, Stages: 1}},
 			GradWorkgroup: 128, GradLanes: 8, GradPer: 2,
 			DecodeWorkgroup: 128, DecodePer: 1, DecodeChunk: 256, DecodeGroups: 256,
 			SampleWorkgroup: 256, SampleShare: 4096, SampleGroups: 256, MapWorkgroup: 64, DoraWorkgroup: 128,

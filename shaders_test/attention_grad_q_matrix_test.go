@@ -20,7 +20,7 @@ func gradOnMatrices(t *testing.T, seed uint64, check func(attentionGrad, *bench)
 				window := []int{0, 50, 0, 16, 5}[(i+2*j)%5]
 				g := b.gradOf(b.newMatrixAttention(heads, act, window, s), act, act)
 				run := check(g, b)
-				for n, q := range []shaders.AttentionTile{tuning(t, "gpu").GradQMatrix[0], {Subgroups: 2, Units: 1, Columns: 16, Stages: 2, Hold: true}} {
+				for n, q := range []shaders.AttentionTile{tuning(t, "gpu").GradQMatrix[0], {Subgroups: 2, Units: 1, Columns: 16, Stages: 2}} {
 					if n > 0 && i > 1 && brief() {
 						continue
 					}
