@@ -29,7 +29,7 @@ float counted(const in uint row, const in uint column, const in float s, const i
 // left makes sums a left operand; at an edge with 0 where pairs do not count.
 LEFT left(SUM s, bool edge, uint row, uint column, uint end) {
     if (edge) coopMatPerElementNV(s, s, counted, row, column, end);
-    return operand(s);
+    return operand(s, true);
 }
 #else
 shared uvec4 scratch[SUBGROUPS * SQUARE];

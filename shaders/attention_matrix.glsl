@@ -41,11 +41,11 @@ uvec4 packed(vec4 a, vec4 b) { return uvec4(pack(a), pack(b)); }
 
 #ifdef REGISTERS
 // operand makes sums a left operand. Conversions to bfloat16 may cut off, so
-// numbers are rounded before; a NaN stays one.
-LEFT operand(SUM s) {
+// numbers are rounded before; a NaN stays one if it is asked for.
+LEFT operand(SUM s, bool keep_nan) {
 #if defined(ACT_BF16)
     [[unroll]] for (uint e = 0; e < s.length(); e++)
-        if (!isnan(s[e])) s[e] = uintBitsToFloat(floatBitsToUint(s[e]) + 0x8000u & 0xffff0000u);
+        if (!keep_nan || !isnan(s[e])) s[e] = uintBitsToFloat(floatBitsToUint(s[e]) + 0x8000u & 0xffff0000u);
 #endif
     return LEFT(s);
 }

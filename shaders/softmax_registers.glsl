@@ -52,7 +52,8 @@ void softmax(bool edge, uint low, uint key) {
     }
 }
 
-LEFT probability(uint u, uint j) { return operand(score[u * WIDTH + j]); }
+// Where a probability is not a number the rows' sums are not either.
+LEFT probability(uint u, uint j) { return operand(score[u * WIDTH + j], false); }
 
 void divide(uint u, uint at) {
     SUM whole = total[u], stat;
