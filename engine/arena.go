@@ -26,13 +26,19 @@ type arena struct {
 	counts vk.Buffer // counters of decode attention and sampling, zero between dispatches
 	shares vk.Buffer // what the workgroups of sampling find
 
+	// Of products whose tiles workgroups share: sums, and counters that are
+	// always zero between steps.
+	sums, sumCounts vk.Buffer
+
 	scratch vk.Buffer // decode attention's parts; grown when a step needs more
 }
 
 // arenaSizes lists the fixed buffers with their bytes, which the memory plan sums.
 func (e *Engine) arenaSizes() []sized {
 	c, a, n, act := e.checkpointConfig, &e.arena, e.config.MaxRows, e.precision.Act.Size()
+	sums, sumCounts := e.kernels.FewSizes()
 	list := append(e.activationSizes(&a.shared),
+		sized{&a.sums, sums}, sized{&a.sumCounts, sumCounts},
 		sized{&a.x, 4 * n * c.HiddenSize}, sized{&a.ff, act * n * c.IntermediateSize}, sized{&a.hl, act * e.logitRows() * c.HiddenSize},
 		sized{&a.logits, 4 * e.logitRows() * c.VocabSize}, sized{&a.counts, 4 * max(n*c.KVHeads, e.logitRows())},
 		sized{&a.shares, e.kernels.SampleScratch(e.logitRows())})
@@ -48,6 +54,7 @@ func (e *Engine) allocArena() error {
 	}
 	rec := e.device.NewRecorder(false)
 	rec.Fill(e.arena.counts, 0)
+	rec.Fill(e.arena.sumCounts, 0)
 	return rec.Run()
 }
 
@@ -62,7 +69,7 @@ func (e *Engine) allocSized(what string, list []sized) error {
 }
 
 func (a *arena) all() []vk.Buffer {
-	return append(a.shared.all(), a.x, a.qkv, a.ff, a.hl, a.logits, a.counts, a.shares, a.scratch)
+	return append(a.shared.all(), a.x, a.qkv, a.ff, a.hl, a.logits, a.counts, a.shares, a.sums, a.sumCounts, a.scratch)
 }
 
 // grow makes a buffer at least size bytes large; its contents are lost. Where

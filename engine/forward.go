@@ -60,15 +60,14 @@ func (e *Engine) attention(rec *vk.Recorder, p pass, i int) error {
 	attend := Attention{
 		Heads: e.heads(), Cache: e.caches[i], Q: turned, Y: att, Tables: e.at(p.blockTables), Window: layer.window, Rows: p.rows,
 	}
+	rope := Rope{
+		Heads: e.heads(), Cache: e.caches[i], QKV: columns, Q: turned, Turns: e.model.turns.All(),
+		Positions: e.at(p.positions), Cells: e.at(p.cells), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
+		Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context,
+	}
 	return firstError(
-		e.norm(rec, p, layer.attentionNorm, a.h1, qkv, a.v[groupQKV], p.keep[0]),
-		e.linear(rec, p, Linear{Product: qkv, X: e.rows(a.h1, p.rows, c.HiddenSize, act), Y: columns}, a.v[groupQKV]),
-		e.kernels.Rope(rec, Rope{
-			Heads: e.heads(), Cache: e.caches[i], QKV: columns, Q: turned, Turns: e.model.turns.All(),
-			Positions: e.at(p.positions), Cells: e.at(p.cells), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
-			Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context,
-		}),
-		e.attend(rec, p, attend),
+		e.normed(rec, p, layer.attentionNorm, a.h1, Linear{Product: qkv, Y: columns}, a.v[groupQKV], p.keep[0]),
+		e.attend(rec, p, attend, rope),
 		e.shrink(rec, p, o, att, a.v[groupO]),
 		e.linear(rec, p, Linear{Product: o, X: att, Y: e.rows(p.x, p.rows, c.HiddenSize, 4), Epilogue: Add}, a.v[groupO]),
 	)
@@ -95,13 +94,12 @@ func (e *Engine) gated(rec *vk.Recorder, p pass, i int) error {
 	c, a, layer := e.checkpointConfig, p.acts, &e.model.layers[i]
 	act, gateUp := e.precision.Act.Size(), layer.products[groupGateUp]
 	ff := e.rows(e.arena.ff, p.rows, c.IntermediateSize, act)
-	product := Linear{Product: gateUp, X: e.rows(a.h2, p.rows, c.HiddenSize, act), Y: ff, Epilogue: SiLU}
+	product := Linear{Product: gateUp, Y: ff, Epilogue: SiLU}
 	if p.record {
 		product.Epilogue, product.Keep = SiLUKeep, e.rows(a.gateUp, p.rows, 2*c.IntermediateSize, act)
 	}
 	return firstError(
-		e.norm(rec, p, layer.mlpNorm, a.h2, gateUp, a.v[groupGateUp], p.keep[1]),
-		e.linear(rec, p, product, a.v[groupGateUp]),
+		e.normed(rec, p, layer.mlpNorm, a.h2, product, a.v[groupGateUp], p.keep[1]),
 		e.shrink(rec, p, layer.products[groupDown], ff, a.v[groupDown]),
 	)
 }
@@ -115,9 +113,16 @@ func (e *Engine) down(rec *vk.Recorder, p pass, i int) error {
 	}, p.acts.v[groupDown])
 }
 
-// attend runs the kernels for single queries and for runs; they touch
-// different rows, so neither waits for the other.
-func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention) error {
+// attend rotates, appends to the cache, and runs the kernels for single queries
+// and for runs; they touch different rows, so neither waits for the other. Where all
+// are single queries their kernel rotates and appends by itself if it can.
+func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention, rope Rope) error {
+	fused := p.prefill.count == 0 && e.kernels.FusesRope(a.Heads)
+	if !fused {
+		if err := e.kernels.Rope(rec, rope); err != nil {
+			return err
+		}
+	}
 	if p.prefill.count > 0 {
 		runs := AttentionPrefill{
 			Attention: a, Tiles: e.at(p.prefill.list), Count: p.prefill.count, Longest: p.prefill.longest, Span: p.prefill.span,
@@ -135,10 +140,28 @@ func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention) error {
 	if err := e.grow(&e.arena.scratch, vk.Local, DecodeScratch(a.Heads, p.decode.count, p.splits)); err != nil {
 		return err
 	}
-	return e.kernels.AttentionDecode(rec, AttentionDecode{
+	single := AttentionDecode{
 		Attention: a, Tiles: e.at(p.decode.list), Count: p.decode.count, Longest: p.longest, Splits: p.splits,
 		Scratch: e.arena.scratch.All(), Counts: e.arena.counts.All(),
-	})
+	}
+	if fused {
+		single.Rope = &rope
+	}
+	return e.kernels.AttentionDecode(rec, single)
+}
+
+// normed is a product of the normed residual stream, from which its adapters
+// shrink as well. Where there are none and the product norms its input by itself it
+// is one dispatch, otherwise two, with the normed rows in h and a copy of the stream's
+// first rows in keep.
+func (e *Engine) normed(rec *vk.Recorder, p pass, g, h vk.Buffer, l Linear, v vk.Buffer, keep vk.Range) error {
+	c := e.checkpointConfig
+	if !p.adapters && keep.Size == 0 && e.kernels.FusesNorm(l.Product, p.rows) {
+		l.X, l.Norm, l.Eps = e.stream(p.x, p.rows), g.All(), float32(c.NormEps)
+		return e.linear(rec, p, l, v)
+	}
+	l.X = e.rows(h, p.rows, c.HiddenSize, e.precision.Act.Size())
+	return firstError(e.norm(rec, p, g, h, l.Product, v, keep), e.linear(rec, p, l, v))
 }
 
 // norm norms the residual stream into h, and shrinks h for the product's
@@ -178,7 +201,7 @@ func (e *Engine) shrinkOf(p pass, product Product, v vk.Buffer) Shrink {
 
 // linear records a product with the adapters' share, which is in v.
 func (e *Engine) linear(rec *vk.Recorder, p pass, l Linear, v vk.Buffer) error {
-	l.Rows, l.LoRA = p.rows, e.loraOf(p.layout, l.Product, v)
+	l.Rows, l.LoRA, l.Scratch, l.Counts = p.rows, e.loraOf(p.layout, l.Product, v), e.arena.sums.All(), e.arena.sumCounts.All()
 	return e.kernels.Linear(rec, l)
 }
 

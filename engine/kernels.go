@@ -88,6 +88,7 @@ type names struct {
 	normGrad, ropeGrad                                                                                                string
 	gradQ, gradKV                                                                                                     laneNames
 	prefillMatrix, gradQMatrix, gradKVMatrix                                                                          matrixNames
+	linearVector, linearFew, decodeSubgroup, shrinkVector, normVector                                                 string
 }
 
 func namesFor(weight, act weights.DType) names {
@@ -100,6 +101,8 @@ func namesFor(weight, act weights.DType) names {
 		shrinkMatrix: "shrink_matrix-" + a, shrinkGradMatrix: "shrink_grad_matrix-" + a, loraGradMatrix: "lora_grad_matrix-" + a,
 		loraGrad: "lora_grad-" + a, optimizer: "optimizer-" + a,
 		siluGrad: "silu_grad-" + a, crossEntropy: "cross_entropy-" + a, normGrad: "norm_grad-" + a, ropeGrad: "rope_grad-" + a,
+		linearVector: "linear_vector-" + w + "-" + a, linearFew: "linear_few-" + a, decodeSubgroup: "attention_decode_subgroup-" + a,
+		shrinkVector: "shrink_vector-" + a, normVector: "norm_vector-" + a,
 		prefillMatrix: matrixNamesFor("attention_prefill", a), gradQMatrix: matrixNamesFor("attention_grad_q", a),
 		gradKVMatrix: matrixNamesFor("attention_grad_kv", a),
 		gradQ:        laneNamesFor("attention_grad_q", a), gradKV: laneNamesFor("attention_grad_kv", a),

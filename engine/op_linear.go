@@ -68,14 +68,26 @@ type Linear struct {
 	Keep     vk.Range // [Rows, 2*Outs[0]] in the activation type: with SiLUKeep, gate and up before the activation
 	Rows     int
 	Epilogue Epilogue
-	Tile     *shaders.Tile       // nil: chosen by the tuning
-	Matrix   *shaders.MatrixTile // runs on cooperative matrices in this shape; nil: chosen
+	Norm     vk.Range // [In] float32: X is the float32 residual stream and normed on its way in, as by Norm with this gain; null: not
+	Eps      float32  // with Norm
+	Scratch  vk.Range // room for the sums of workgroups that share a tile's K, and their counters: zero
+	Counts   vk.Range // before and after; without them, none share
+
+	// Forced shapes, for tests; nil: chosen by the tuning.
+	Tile   *shaders.Tile
+	Vector *shaders.Vector
+	Few    *shaders.Few
+	Matrix *shaders.MatrixTile
 }
 
 type linearPush struct {
 	x, parts, v, slots, y, keep      uint64
 	rows, k, count, yStride, vStride uint32
 	gains                            uint32
+	g                                uint64 // this and eps: not in linear.comp
+	eps                              float32
+	splits                           uint32
+	scratch, counts                  uint64
 }
 
 const _ = vk.MaxPush - unsafe.Sizeof(linearPush{})
@@ -84,6 +96,12 @@ const _ = vk.MaxPush - unsafe.Sizeof(linearPush{})
 func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	if err := k.checkLinear(l); err != nil {
 		return err
+	}
+	if v := k.vectorFor(l); v != nil {
+		return k.linearVector(rec, l, *v)
+	}
+	if f := k.fewFor(l); f != nil {
+		return k.linearFew(rec, l, *f)
 	}
 	if tile := k.matrixTile(l.Product, l.Rows, []int{l.In}, l.Matrix); tile != nil && l.Tile == nil {
 		return k.linearMatrix(rec, l, *tile)
@@ -97,22 +115,27 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	if err != nil {
 		return err
 	}
-	k.recordLinear(rec, l, p, l.groups(tile))
+	k.recordLinear(rec, l, p, l.groups(tile), 1)
 	return nil
 }
 
 // recordLinear records a family's pipeline; all take the same push constants.
-func (k *Kernels) recordLinear(rec *vk.Recorder, l Linear, p *vk.Pipeline, groups [3]uint32) {
+// splits workgroups share each tile's K.
+func (k *Kernels) recordLinear(rec *vk.Recorder, l Linear, p *vk.Pipeline, groups [3]uint32, splits int) {
 	push := linearPush{
 		x: l.X.Address, parts: l.Table.Address, v: l.V.Address, slots: l.Slots.Address, y: l.Y.Address, keep: l.Keep.Address,
 		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), yStride: uint32(l.Width(l.Epilogue)), vStride: uint32(l.Stride), gains: bit(l.Gains),
+		g: l.Norm.Address, eps: l.Eps, splits: uint32(splits), scratch: l.Scratch.Address, counts: l.Counts.Address,
 	}
-	reads, writes := append(present(l.X, l.Table, l.V, l.Slots), l.LoRA.Reads...), []vk.Range{l.Y}
+	reads, writes := append(present(l.X, l.Table, l.V, l.Slots, l.Norm), l.LoRA.Reads...), []vk.Range{l.Y}
 	switch l.Epilogue {
 	case Add:
 		reads = append(reads, l.Y)
 	case SiLUKeep:
 		writes = append(writes, l.Keep)
+	}
+	if splits > 1 {
+		writes = append(writes, l.Scratch, l.Counts)
 	}
 	rec.Dispatch(vk.Dispatch{Pipeline: p, Push: vk.Push(&push), Groups: groups, Reads: reads, Writes: writes, Work: k.linearWork(l)})
 }
@@ -136,10 +159,17 @@ func (k *Kernels) checkLinear(l Linear) error {
 	if l.Epilogue.gated() {
 		size = k.Act.Size()
 	}
+	input := k.Act.Size()
+	if l.Norm.Size > 0 {
+		input = 4
+	}
 	fields := []field{
-		{"X", l.X, l.Rows * l.In * k.Act.Size()},
+		{"X", l.X, l.Rows * l.In * input},
 		{"Table", l.Table, len(l.Outs) * partBytes},
 		{"Y", l.Y, l.Rows * l.Width(l.Epilogue) * size},
+	}
+	if l.Norm.Size > 0 {
+		fields = append(fields, field{"Norm", l.Norm, 4 * l.In})
 	}
 	if l.Epilogue == SiLUKeep {
 		fields = append(fields, field{"Keep", l.Keep, k.Act.Size() * l.Rows * 2 * l.Outs[0]})

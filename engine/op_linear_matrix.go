@@ -11,14 +11,6 @@ func (k *Kernels) linearMatrix(rec *vk.Recorder, l Linear, t shaders.MatrixTile)
 	if err != nil {
 		return err
 	}
-	wide, outs := int(t.Columns), l.Outs
-	if l.Epilogue.gated() {
-		wide, outs = wide/2, outs[:1]
-	}
-	tiles := 0
-	for _, n := range outs {
-		tiles += ceil(n, wide)
-	}
-	k.recordLinear(rec, l, p, grid(tiles*ceil(l.Rows, int(t.Rows))))
+	k.recordLinear(rec, l, p, grid(l.tiles(int(t.Columns))*ceil(l.Rows, int(t.Rows))), 1)
 	return nil
 }

@@ -37,13 +37,7 @@ func (k *Kernels) Norm(rec *vk.Recorder, n Norm) error {
 	if err := k.checkNorm(n); err != nil {
 		return err
 	}
-	t := k.Tuning
-	height, ranks, blocks := t.ShrinkRows, t.ShrinkRanks, 0
-	if n.Shrink != nil && n.Shrink.Count > 0 {
-		height = n.Shrink.height(t)
-		ranks, blocks = k.rankShape(*n.Shrink)
-	}
-	p, err := k.pipeline(k.names.norm, t.ShrinkWorkgroup, height, ranks, bit(t.ShrinkSplitK))
+	p, blocks, groups, err := k.normShape(n)
 	if err != nil {
 		return err
 	}
@@ -51,19 +45,35 @@ func (k *Kernels) Norm(rec *vk.Recorder, n Norm) error {
 		x: n.X.Address, g: n.G.Address, y: n.Y.Address, list: n.List.Address, copy: n.Copy.Address, copies: uint32(int(n.Copy.Size) / (4 * n.Width)),
 		rows: uint32(n.Rows), k: uint32(n.Width), eps: n.Eps,
 	}
-	jobs, reads, writes := n.Rows, present(n.X, n.G, n.List), present(n.Y, n.Copy)
+	reads, writes := present(n.X, n.G, n.List), present(n.Y, n.Copy)
 	if s := n.Shrink; s != nil && s.Count > 0 {
 		push.parts, push.v, push.tiles = s.Table.Address, s.V.Address, s.Tiles.List.Address
 		push.count, push.vStride, push.tileCount, push.blocks = uint32(len(s.Outs)), uint32(s.Stride), uint32(s.Count), uint32(blocks)
-		jobs += s.Count * blocks
 		reads = append(append(reads, s.Table, s.Tiles.List), s.Reads...)
 		writes = append(writes, s.V)
 	}
 	rec.Dispatch(vk.Dispatch{
-		Pipeline: p, Push: vk.Push(&push), Groups: grid(jobs), Reads: reads, Writes: writes,
+		Pipeline: p, Push: vk.Push(&push), Groups: grid(groups), Reads: reads, Writes: writes,
 		Work: vk.Work{Bytes: float64(n.Rows*n.Width*(4+k.Act.Size())) + float64(n.Copy.Size)},
 	})
 	return nil
+}
+
+// normShape is the pipeline, the blocks of ranks of a shrink's tile, and the
+// number of workgroups.
+func (k *Kernels) normShape(n Norm) (p *vk.Pipeline, blocks, groups int, err error) {
+	if k.sumsSuit(n.Width) {
+		return k.normVectorShape(n)
+	}
+	t := k.Tuning
+	height, ranks := t.ShrinkRows, t.ShrinkRanks
+	if n.Shrink != nil && n.Shrink.Count > 0 {
+		height = n.Shrink.height(t)
+		ranks, blocks = k.rankShape(*n.Shrink)
+		groups = n.Shrink.Count * blocks
+	}
+	p, err = k.pipeline(k.names.norm, t.ShrinkWorkgroup, height, ranks, bit(t.ShrinkSplitK))
+	return p, blocks, n.Rows + groups, err
 }
 
 func (k *Kernels) checkNorm(n Norm) error {

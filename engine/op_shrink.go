@@ -46,22 +46,30 @@ func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
 	if s.Tall {
 		return k.shrinkTall(rec, s)
 	}
+	if k.sumsSuit(s.In) {
+		return k.shrinkVector(rec, s)
+	}
 	t := k.Tuning
 	ranks, blocks := k.rankShape(s)
 	p, err := k.pipeline(k.names.shrink, t.ShrinkWorkgroup, s.Tiles.height(t), ranks, bit(t.ShrinkSplitK))
 	if err != nil {
 		return err
 	}
+	k.dispatchShrink(rec, s, p, blocks, s.Count*blocks)
+	return nil
+}
+
+// dispatchShrink records a shrink in so many workgroups, whichever family it is of.
+func (k *Kernels) dispatchShrink(rec *vk.Recorder, s Shrink, p *vk.Pipeline, blocks, groups int) {
 	push := shrinkPush{
 		x: s.X.Address, parts: s.Table.Address, v: s.V.Address, tiles: s.List.Address,
 		k: uint32(s.In), count: uint32(len(s.Outs)), vStride: uint32(s.Stride), tileCount: uint32(s.Count), blocks: uint32(blocks),
 	}
 	rec.Dispatch(vk.Dispatch{
-		Pipeline: p, Push: vk.Push(&push), Groups: grid(s.Count * blocks),
+		Pipeline: p, Push: vk.Push(&push), Groups: grid(groups),
 		Reads: append([]vk.Range{s.X, s.Table, s.List}, s.Reads...), Writes: []vk.Range{s.V},
 		Work: k.shrinkWork(s),
 	})
-	return nil
 }
 
 func (k *Kernels) shrinkWork(s Shrink) vk.Work {

@@ -43,7 +43,9 @@ func (e *Engine) samplePiece(rec *vk.Recorder, l *layout, from, to int) error {
 			X: e.rows(a.x, l.rows, c.HiddenSize, 4), G: e.model.norm.All(), Y: hl, List: piece(l.lists, 4),
 			Eps: float32(c.NormEps), Rows: n, Width: c.HiddenSize,
 		}),
-		e.kernels.Linear(rec, Linear{Product: e.model.head, X: hl, Y: logits, Rows: n, Epilogue: Plain}),
+		e.kernels.Linear(rec, Linear{
+			Product: e.model.head, X: hl, Y: logits, Rows: n, Epilogue: Plain, Scratch: a.sums.All(), Counts: a.sumCounts.All(),
+		}),
 		e.kernels.Sample(rec, Sample{
 			Logits: logits, Params: piece(l.params, sampleRowBytes), Edits: e.at(l.edits),
 			IDs: result(e.frame.ids), Logs: result(e.frame.logs), Rows: n, LogitsRows: n, Vocab: c.VocabSize, Stride: l.stride,

@@ -65,9 +65,12 @@ func Kernels() []Kernel {
 			Kernel{Op: "rope_grad", Variant: act, Defines: acts(act)},
 			Kernel{Op: "cross_entropy", Variant: act, Defines: acts(act)},
 			Kernel{Op: "optimizer", Variant: act, Defines: acts(act)},
+			Kernel{Op: "shrink", Family: "vector", Variant: act, Defines: acts(act), Needs: Needs{SubgroupArithmetic: true}},
 			Kernel{Op: "norm", Variant: act, Defines: acts(act)},
+			Kernel{Op: "norm", Family: "vector", Variant: act, Defines: acts(act), Needs: Needs{SubgroupArithmetic: true}},
 			Kernel{Op: "rope", Variant: act, Defines: acts(act)},
 			Kernel{Op: "attention_decode", Variant: act, Defines: acts(act)},
+			Kernel{Op: "attention_decode", Family: "subgroup", Variant: act, Defines: acts(act), Needs: Needs{SubgroupShuffle: true}},
 			Kernel{Op: "attention_prefill", Variant: act, Defines: acts(act)},
 			Kernel{Op: "attention_prefill", Variant: act + "-split", Defines: append(acts(act), "SPLIT_HEAD"), Needs: Needs{SubgroupShuffle: true}},
 			Kernel{Op: "attention_grad_q", Variant: act, Defines: acts(act)},
@@ -80,6 +83,7 @@ func Kernels() []Kernel {
 		both := append(weights(act), acts(act)...)
 		table = append(table,
 			onMatrices(Kernel{Op: "linear", Family: "matrix", Variant: act, Defines: both}),
+			onMatrices(Kernel{Op: "linear", Family: "few", Variant: act, Defines: both}),
 			onMatrices(Kernel{Op: "linear_grad", Family: "matrix", Variant: act, Defines: both}),
 		)
 	}
@@ -104,6 +108,7 @@ func Kernels() []Kernel {
 			both := append(weights(weight), acts(act)...)
 			table = append(table,
 				Kernel{Op: "linear", Variant: weight + "-" + act, Defines: both},
+				Kernel{Op: "linear", Family: "vector", Variant: weight + "-" + act, Defines: both, Needs: Needs{SubgroupArithmetic: true}},
 				Kernel{Op: "linear_grad", Variant: weight + "-" + act, Defines: both},
 				Kernel{Op: "dora", Variant: weight + "-" + act, Defines: both},
 			)

@@ -9,41 +9,10 @@
 // ranks (SPLIT_K = 0): a lane computes RANKS ranks, WG apart. Lanes over K
 // (SPLIT_K = 1): the workgroup computes RANKS ranks.
 const uint APART = SPLIT_K == 1 ? 1 : WG;
-const uint MOST_PARTS = 3;
 shared float partial[SPLIT_K == 1 ? WG * TM * RANKS : 1];
 float acc[TM * RANKS];
 
-struct Tile { uint row, rows; int slot; };
-
-Tile shrink_tile(uint i) { return Tile(tiles.v[3 * i], tiles.v[3 * i + 1], tiles.v[3 * i + 2]); }
-
-// Rank is one rank of one part.
-struct Rank { uvec2 a; uint part, index; float scale; bool exists; };
-
-// rank_at finds rank number n of all parts'.
-Rank rank_at(Tile t, uint n) {
-    Rank found = Rank(uvec2(0), 0, 0, 0, false);
-    uint before = 0;
-    for (uint p = 0; p < MOST_PARTS; p++) {
-        if (p >= count) break;
-        Slot s = parts.v[p].slots.v[t.slot];
-        uint ranks = IS_NULL(s.a) ? 0 : s.rank;
-        // The last rank stands in for those beyond it, so that every lane has
-        // something to load.
-        if (n >= before && ranks > 0) found = Rank(uvec2(s.a), p, min(n - before, ranks - 1), s.scale, n < before + ranks);
-        before += ranks;
-    }
-    return found;
-}
-
-uint all_ranks(Tile t) {
-    uint n = 0;
-    for (uint p = 0; p < count; p++) {
-        Slot s = parts.v[p].slots.v[t.slot];
-        if (!IS_NULL(s.a)) n += s.rank;
-    }
-    return n;
-}
+#include "ranks.glsl"
 
 // live is how many of the RANKS ranks exist for some lane.
 void shrink_sums(Rank r[RANKS], Tile t, uint live, uint first, uint step) {
@@ -63,10 +32,6 @@ void shrink_sums(Rank r[RANKS], Tile t, uint live, uint first, uint step) {
     } while (kk < k);
 }
 
-void shrink_store(Rank r, Tile t, uint i, float sum) {
-    if (i < t.rows && r.exists) Floats(v).v[((t.row + i) * count + r.part) * v_stride + r.index] = r.scale * row_scale(i) * sum;
-}
-
 // has_block tells whether the tile's adapter has ranks in a block; a whole
 // workgroup asks for the same.
 bool has_block(Tile t, uint block) { return block * RANKS * APART < all_ranks(t); }
@@ -79,7 +44,7 @@ void shrink(Tile t, uint block) {
     if (SPLIT_K == 0) {
         shrink_sums(r, t, live, 0, 4);
         for (uint i = 0; i < TM; i++)
-            for (uint c = 0; c < RANKS; c++) shrink_store(r[c], t, i, acc[i * RANKS + c]);
+            for (uint c = 0; c < RANKS; c++) shrink_store(r[c], t, i, row_scale(i) * acc[i * RANKS + c]);
         return;
     }
     shrink_sums(r, t, live, lane * 4, WG * 4);
@@ -91,5 +56,5 @@ void shrink(Tile t, uint block) {
     }
     barrier();
     for (uint j = lane; j < TM * RANKS; j += WG)
-        shrink_store(rank_at(t, from + j % RANKS), t, j / RANKS, partial[j * WG]);
+        shrink_store(rank_at(t, from + j % RANKS), t, j / RANKS, row_scale(j / RANKS) * partial[j * WG]);
 }

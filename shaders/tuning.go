@@ -11,6 +11,14 @@ type Tuning struct {
 	// MaxRows is at least the rows of the step; the last one's is 0, for any.
 	Linear []Tile
 
+	// Of the linear product by matrix-vector, for few rows on a GPU: the first
+	// whose MaxRows is at least the rows of the step; none for more.
+	Vector []Vector
+
+	// Of the linear product by cooperative matrices for few rows: the first whose
+	// MaxRows is at least the rows of the step; none for more.
+	Few []Few
+
 	// Of the linear product's gradient: Columns are those of an invocation.
 	LinearGrad Tile
 
@@ -18,12 +26,13 @@ type Tuning struct {
 	MatrixRows int
 	Matrix     MatrixTile
 
-	ShrinkWorkgroup  uint32 // invocations, for shrink and for norm, which holds a shrink
-	ShrinkRows       uint32 // most rows of a tile; steps with shorter runs take a smaller power of two
-	ShrinkRanks      uint32 // most ranks a lane computes; with ShrinkSplitK those of a workgroup
-	ShrinkSplitK     bool   // lanes over K instead of over ranks
-	ShrinkGradQuads  uint32 // with ShrinkSplitK: how many times four ranks a workgroup of the gradient computes
-	Tall             Tall   // the shrinks of many rows
+	ShrinkWorkgroup  uint32       // invocations, for shrink and for norm, which holds a shrink
+	ShrinkRows       uint32       // most rows of a tile; steps with shorter runs take a smaller power of two
+	ShrinkRanks      uint32       // most ranks a lane computes; with ShrinkSplitK those of a workgroup
+	ShrinkSplitK     bool         // lanes over K instead of over ranks
+	ShrinkVector     ShrinkVector // of shrink_vector and norm_vector
+	ShrinkGradQuads  uint32       // with ShrinkSplitK: how many times four ranks a workgroup of the gradient computes
+	Tall             Tall         // the shrinks of many rows
 	LoRAGrad         Outer
 	AdapterMatrix    OnMatrices // in place of Tall and LoRAGrad where the device has the matrices; zero: never
 	CrossEntropy     Sweep
@@ -37,6 +46,7 @@ type Tuning struct {
 	GradPer          uint32 // keys or queries that attention's gradients take at a time: 1, 2 or 4
 	DecodeWorkgroup  uint32
 	DecodePer        uint32 // keys a lane scores at a time
+	DecodeDeep       uint32 // of attention_decode_subgroup: keys of a lane under way at a time; 0: it is not used
 	DecodeChunk      int    // keys that make a split of a long context worth its merge
 	DecodeGroups     int    // workgroups that keep the device busy
 	SampleWorkgroup  uint32
@@ -140,9 +150,18 @@ func Tunings() []Tuning {
 				{MaxRows: 8, Workgroup: 64, Rows: 8, Columns: 4, SplitK: true},
 				{Workgroup: 64, Rows: 8, Columns: 4},
 			},
+			Vector: []Vector{
+				{MaxRows: 1, Workgroup: 64, Columns: 4, Depth: 1},
+				{MaxRows: 2, Workgroup: 64, Columns: 4, Depth: 1},
+			},
+			Few: []Few{
+				{MaxRows: 16, Workgroup: 128, Rows: 16, Columns: 64, Depth: 128, Across: 4, Groups: 512},
+				{MaxRows: 32, Workgroup: 128, Rows: 32, Columns: 64, Depth: 128, Across: 4, Groups: 264},
+				{MaxRows: 64, Workgroup: 128, Rows: 64, Columns: 64, Depth: 128, Across: 4, Groups: 264},
+			},
 			LinearGrad: Tile{Workgroup: 64, Rows: 8, Columns: 4},
 			MatrixRows: 65, Matrix: MatrixTile{Rows: 128, Columns: 128, Depth: 64, SubgroupRows: 64, SubgroupColumns: 64, Shares: 2},
-			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkGradQuads: 2,
+			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkVector: ShrinkVector{Workgroup: 256, Ranks: 2, Depth: 2}, ShrinkGradQuads: 2,
 			Tall:             Tall{From: 64, Workgroup: 128, Rows: 8, Quads: 2},
 			LoRAGrad:         Outer{Workgroup: 256, Shares: 16, Ahead: 8, Quads: 2},
 			AdapterMatrix:    OnMatrices{Subgroups: 8, Depth: 64, Across: 2, Shares: 4},
@@ -154,7 +173,7 @@ func Tunings() []Tuning {
 			GradQMatrix:   []AttentionTile{{Subgroups: 8, Units: 1, Columns: 32, Stages: 2}},
 			GradKVMatrix:  []AttentionTile{{Subgroups: 8, Units: 1, Columns: 32, Stages: 1}},
 			GradWorkgroup: 128, GradLanes: 8, GradPer: 2,
-			DecodeWorkgroup: 128, DecodePer: 1, DecodeChunk: 256, DecodeGroups: 256,
+			DecodeWorkgroup: 256, DecodePer: 1, DecodeDeep: 4, DecodeChunk: 64, DecodeGroups: 256,
 			SampleWorkgroup: 256, SampleShare: 4096, SampleGroups: 256, MapWorkgroup: 64, DoraWorkgroup: 128,
 		},
 	}

@@ -20,13 +20,22 @@ var contexts = [][]sequence{
 
 func (a attention) decode(b *bench, k *engine.Kernels, splits int, what ...any) {
 	b.Helper()
-	op := engine.AttentionDecode{Attention: a.Attention, Count: len(a.runs), Splits: splits}
+	a.runDecode(b, k, splits, nil)
+	requireClose(b, a.oracle.Decode(a.runs), a.y.numbers(b, k.Act), k.Act, what...)
+}
+
+// runDecode runs the op in so many splits; with rope it rotates and appends as
+// well, to caches that are among the outputs.
+func (a attention) runDecode(b *bench, k *engine.Kernels, splits int, rope *engine.Rope, outputs ...*output) {
+	b.Helper()
+	op := engine.AttentionDecode{Attention: a.Attention, Count: len(a.runs), Splits: splits, Rope: rope}
 	var list []int32
 	for _, r := range a.runs {
 		list = append(list, int32(r.Row), int32(r.Position), int32(r.Table))
 		op.Longest = max(op.Longest, r.Position+1)
 	}
-	scratch := b.blank(engine.DecodeScratch(a.Heads, op.Count, max(1, splits)))
+	room := max(splits, k.DecodeSplits(op.Count, a.Key, op.Longest))
+	scratch := b.blank(engine.DecodeScratch(a.Heads, op.Count, room))
 	counts := b.holding(make([]byte, 4*op.Count*a.Key))
 	op.Tiles, op.Scratch, op.Counts = b.integers(list), scratch.Range, counts.Range
 	// Twice in a step: the second finds the counters as the first left them.
@@ -35,8 +44,7 @@ func (a attention) decode(b *bench, k *engine.Kernels, splits int, what ...any) 
 			return err
 		}
 		return k.AttentionDecode(rec, op)
-	}, a.y, counts)
-	requireClose(b, a.oracle.Decode(a.runs), a.y.numbers(b, k.Act), k.Act, what...)
+	}, append(outputs, a.y, counts)...)
 }
 
 func TestAttentionDecodeInEveryHead(t *testing.T) {
@@ -50,6 +58,7 @@ func TestAttentionDecodeInEveryHead(t *testing.T) {
 				if tuning.Name == "gpu" && i != j && brief() {
 					continue
 				}
+				tuning.DecodeDeep = 0
 				k := kernels(t, tuning, act, act)
 				for _, splits := range []int{1, 5} {
 					a.decode(b, k, splits, fmt.Sprintf("%v, %v, window %d, %d splits, %s", act, heads, window, splits, tuning.Name))
@@ -71,7 +80,7 @@ func TestAttentionDecodeInEveryWorkgroup(t *testing.T) {
 						continue // each size meets one group
 					}
 					tuning := tuning(t, "gpu")
-					tuning.DecodeWorkgroup, tuning.DecodePer = wg, []uint32{1, 2, 4}[(i+j)%3]
+					tuning.DecodeWorkgroup, tuning.DecodePer, tuning.DecodeDeep = wg, []uint32{1, 2, 4}[(i+j)%3], 0
 					splits := []int{1, 2, 5, 0}[(i+j+c)%4]
 					a.decode(b, kernels(t, tuning, weights.F32, weights.F32), splits,
 						fmt.Sprintf("%v, window %d, %d splits, workgroup %d, %d keys a lane", heads, window, splits, wg, tuning.DecodePer))

@@ -53,9 +53,10 @@ func (c linearCase) String() string {
 // linear is a case with its numbers and the oracle's answer.
 type linear struct {
 	engine.Linear
-	y    *output
-	want []float64
-	out  weights.DType
+	oracle ref.Linear
+	y      *output
+	want   []float64
+	out    weights.DType
 
 	keep     *output // with SiLUKeep
 	wantKeep []float64
@@ -91,7 +92,7 @@ func (b *bench) newLinear(c linearCase, weight, act weights.DType) linear {
 		o.Y = b.normal(n, 1, weights.F32)
 		l.y = b.holding(encode(o.Y, weights.F32))
 	}
-	l.Y, l.want = l.y.Range, o.Run()
+	l.oracle, l.Y, l.want = o, l.y.Range, o.Run()
 	if c.epilogue == engine.SiLUKeep {
 		o.Epilogue = ref.Plain // what it keeps is what Plain would give
 		l.wantKeep = o.Run()

@@ -29,7 +29,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Setenv("LOQUETIER_CHECK", "1") // poison memory, verify barriers
+	if os.Getenv("LOQUETIER_CHECK") == "" {
+		os.Setenv("LOQUETIER_CHECK", "1") // poison memory, verify barriers
+	}
 	flag.Parse()
 	code, err := runOnDevice(m)
 	if err != nil {

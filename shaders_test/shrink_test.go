@@ -21,7 +21,8 @@ func (p product) shrink(b *bench, x vk.Range, v *output, slots []int32, t shader
 }
 
 // shrinkTunings are the two tunings, and the workgroup sizes and shapes they
-// do not use, as far as they are worth their compilation for a type.
+// do not use, as far as they are worth their compilation for a type; without
+// the vector family.
 func shrinkTunings(t *testing.T, act weights.DType) []shaders.Tuning {
 	all := shaders.Tunings()
 	for i, wg := range workgroups() {
@@ -30,6 +31,9 @@ func shrinkTunings(t *testing.T, act weights.DType) []shaders.Tuning {
 		split := tuning(t, "gpu")
 		split.ShrinkWorkgroup, split.ShrinkRows, split.ShrinkRanks = wg, []uint32{2, 1, 3}[i%3], []uint32{1, 4, 2}[i%3]
 		all = append(all, lanes, split)
+	}
+	for i := range all {
+		all[i].ShrinkVector = shaders.ShrinkVector{}
 	}
 	return slices.DeleteFunc(all, func(s shaders.Tuning) bool {
 		return act != weights.F32 && costly(s.ShrinkSplitK, s.ShrinkRows*s.ShrinkRanks)

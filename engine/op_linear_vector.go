@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"fmt"
+
+	"loquetier/engine/vk"
+	"loquetier/shaders"
+)
+
+// vectorFor is the shape in which the linear_vector kernel computes a product;
+// nil where it does not: for many rows, rows that are no whole 16-byte pieces, and
+// devices whose subgroups cannot sum.
+func (k *Kernels) vectorFor(l Linear) *shaders.Vector {
+	switch {
+	case l.Vector != nil:
+		return l.Vector
+	case l.Tile != nil || l.Few != nil || l.Matrix != nil || l.In*k.Weight.Size()%16 != 0 || !k.device.Info.SubgroupArithmetic:
+		return nil
+	}
+	return k.Tuning.VectorFor(l.Rows)
+}
+
+// FusesNorm tells whether Linear can norm the rows of a product's input by itself.
+func (k *Kernels) FusesNorm(p Product, rows int) bool {
+	return k.vectorFor(Linear{Product: p, Rows: rows}) != nil
+}
+
+// linearVector records the product for a handful of rows.
+func (k *Kernels) linearVector(rec *vk.Recorder, l Linear, v shaders.Vector) error {
+	if l.In*k.Weight.Size()%16 != 0 {
+		return fmt.Errorf("BUG: linear_vector: rows of %d weights", l.In)
+	}
+	rows := min(l.Rows, v.MaxRows)
+	p, err := k.pipeline(k.names.linearVector, v.Workgroup, uint32(rows), v.Columns, uint32(l.Epilogue), v.Depth,
+		bit(l.Slots.Size > 0), bit(l.Norm.Size > 0))
+	if err != nil {
+		return err
+	}
+	subgroups := max(1, int(v.Workgroup)/k.device.Info.SubgroupSize)
+	k.recordLinear(rec, l, p, [3]uint32{uint32(ceil(l.tiles(int(v.Columns)), subgroups)), uint32(ceil(l.Rows, rows)), 1}, 1)
+	return nil
+}
+
+// tiles is the number of tiles of so many columns that cover the outputs; a
+// tile lies in one part, with SiLU half in each.
+func (l Linear) tiles(columns int) int {
+	outs := l.Outs
+	if l.Epilogue.gated() {
+		columns, outs = columns/2, outs[:1]
+	}
+	n := 0
+	for _, out := range outs {
+		n += ceil(out, columns)
+	}
+	return n
+}

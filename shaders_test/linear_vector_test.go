@@ -1,0 +1,73 @@
+package shaders_test
+
+import (
+	"fmt"
+	"testing"
+
+	"loquetier/engine"
+	"loquetier/engine/weights"
+	"loquetier/shaders"
+	"loquetier/shaders/ref"
+)
+
+// vectors are the matrix-vector shapes of the tunings, and some others.
+func vectors() []shaders.Vector {
+	all := []shaders.Vector{
+		{MaxRows: 1, Workgroup: 64, Columns: 8, Depth: 1},
+		{MaxRows: 3, Workgroup: 32, Columns: 4, Depth: 4},
+		{MaxRows: 2, Workgroup: 256, Columns: 4, Depth: 2},
+	}
+	for _, t := range shaders.Tunings() {
+		all = append(all, t.Vector...)
+	}
+	return all
+}
+
+func needSums(t *testing.T) {
+	if !device.Info.SubgroupArithmetic {
+		t.Skip("the device's subgroups cannot sum")
+	}
+}
+
+func TestLinearVector(t *testing.T) {
+	needSums(t)
+	for _, types := range pairs {
+		t.Run(fmt.Sprint(types.weight, types.act), func(t *testing.T) {
+			b, k := newBench(t, 31), kernels(t, tuning(t, "gpu"), types.weight, types.act)
+			for i, c := range linearCases() {
+				c.in = (c.in + 7) / 8 * 8
+				l := b.newLinear(c, types.weight, types.act)
+				for j, v := range vectors() {
+					if brief() && (i+j)%3 > 0 {
+						continue
+					}
+					l.Vector = &v
+					l.check(b, k, nil, fmt.Sprintf("%v, %+v", c, v))
+				}
+			}
+		})
+	}
+}
+
+// The residual stream goes in, and the sums are those of its norm.
+func TestLinearVectorWithNorm(t *testing.T) {
+	needSums(t)
+	for i, types := range pairs {
+		b, k := newBench(t, 32), kernels(t, tuning(t, "gpu"), types.weight, types.act)
+		for j, v := range vectors() {
+			c := linearCase{
+				shape: shape{in: []int{192, 8, 264}[(i+j)%3], outs: []int{20, 20}, ranks: ranks}, rows: 1 + (i+j)%4,
+				popularity: "distinct", epilogue: []engine.Epilogue{engine.Plain, engine.SiLU}[j%2],
+			}
+			l := b.newLinear(c, types.weight, types.act)
+			x, g := b.normal(c.rows*c.in, 3, weights.F32), b.normal(c.in, 1, weights.F32)
+			l.X, l.Norm, l.Eps, l.Vector = b.stored(x, weights.F32), b.stored(g, weights.F32), eps, &v
+			l.oracle.X = l.oracle.X[:0]
+			for _, h := range ref.Norm(x, g, eps, nil) {
+				l.oracle.X = append(l.oracle.X, float32(h))
+			}
+			l.want = l.oracle.Run()
+			l.check(b, k, nil, fmt.Sprintf("%v, %+v", c, v))
+		}
+	}
+}
