@@ -20,7 +20,7 @@ type Rates struct {
 // Rates measures the device with the engine's kernels, by timestamps. It takes
 // a part of the free memory for as long as it runs.
 func (e *Engine) Rates() (Rates, error) {
-	copied, side := uint64(512<<20), 4096
+	copied, side := uint64(255<<20), 4096 // workgroups of one dimension, and several times a large cache
 	if e.device.Info.Type == vk.CPU {
 		copied, side = 32<<20, 256
 	}
