@@ -35,8 +35,7 @@ var speedProducts = []struct {
 // speed is a test's memory: random numbers, repeated, since their values do not matter.
 type speed struct {
 	*bench
-	random []byte
-	act    weights.DType
+	act weights.DType
 }
 
 func newSpeed(t *testing.T) *speed {
