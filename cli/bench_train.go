@@ -151,16 +151,22 @@ func (d *drill) begin(s *session) error {
 	return nil
 }
 
-// optimize runs one optimizer step of all jobs.
+// optimize runs one optimizer step of all jobs. Each of its steps starts while
+// the one before runs, as the scheduler has it.
 func (d *drill) optimize(s *session) (measurement, error) {
 	last := &d.steps[len(d.steps)-1]
 	for i := range last.Updates {
 		last.Updates[i].Step++
 	}
-	next := 0
+	started, ended := 0, 0
 	m, err := measureSteps(len(d.steps), 0, func() (engine.StepStats, error) {
-		_, err := s.engine.Run(&d.steps[next])
-		next++
+		for ; started < min(len(d.steps), ended+engine.Depth); started++ {
+			if err := s.engine.Start(&d.steps[started]); err != nil {
+				return engine.StepStats{}, err
+			}
+		}
+		ended++
+		_, err := s.engine.Wait()
 		return s.engine.Stats(), err
 	})
 	m.steps, m.tokens = 1, d.jobs*d.sequences*d.length

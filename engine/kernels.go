@@ -82,19 +82,19 @@ func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, erro
 
 // names are the ops' modules for the kernels' storage types.
 type names struct {
-	embed, linear, linearMatrix, dora, shrink, norm, rope, prefill, prefillSplit, decode                              string
-	linearGrad, linearGradMatrix, shrinkGrad, shrinkTall, shrinkGradTall, loraGrad, optimizer, siluGrad, crossEntropy string
-	shrinkMatrix, shrinkGradMatrix, loraGradMatrix                                                                    string
-	normGrad, ropeGrad                                                                                                string
-	gradQ, gradKV                                                                                                     laneNames
-	prefillMatrix, gradQMatrix, gradKVMatrix                                                                          matrixNames
-	linearVector, linearFew, decodeSubgroup, shrinkVector, normVector                                                 string
+	embed, linear, linearMatrix, linearMatrix2, linearMatrix2Gated, dora, shrink, norm, rope, prefill, prefillSplit, decode string
+	linearGrad, linearGradMatrix, shrinkGrad, shrinkTall, shrinkGradTall, loraGrad, optimizer, siluGrad, crossEntropy       string
+	shrinkMatrix, shrinkGradMatrix, loraGradMatrix                                                                          string
+	normGrad, ropeGrad                                                                                                      string
+	gradQ, gradKV                                                                                                           laneNames
+	prefillMatrix, gradQMatrix, gradKVMatrix                                                                                matrixNames
+	linearVector, linearFew, decodeSubgroup, shrinkVector, normVector                                                       string
 }
 
 func namesFor(weight, act weights.DType) names {
 	w, a := storageName(weight), storageName(act)
 	return names{
-		embed: "embed-" + w, linear: "linear-" + w + "-" + a, linearMatrix: "linear_matrix-" + a, dora: "dora-" + w + "-" + a,
+		embed: "embed-" + w, linear: "linear-" + w + "-" + a, linearMatrix: "linear_matrix-" + a, linearMatrix2: "linear_matrix2-" + a, linearMatrix2Gated: "linear_matrix2-" + a + "-gated", dora: "dora-" + w + "-" + a,
 		shrink: "shrink-" + a, norm: "norm-" + a, rope: "rope-" + a,
 		prefill: "attention_prefill-" + a, prefillSplit: "attention_prefill-" + a + "-split", decode: "attention_decode-" + a,
 		linearGrad: "linear_grad-" + w + "-" + a, linearGradMatrix: "linear_grad_matrix-" + a, shrinkGrad: "shrink_grad-" + a, shrinkTall: "shrink_tall-" + a, shrinkGradTall: "shrink_grad_tall-" + a,

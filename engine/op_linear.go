@@ -103,13 +103,20 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	if f := k.fewFor(l); f != nil {
 		return k.linearFew(rec, l, *f)
 	}
-	if tile := k.matrixTile(l.Product, l.Rows, []int{l.In}, l.Matrix); tile != nil && l.Tile == nil {
+	if l.Tile != nil {
+		return k.linearTile(rec, l, *l.Tile)
+	}
+	if l.Matrix == nil && k.onMatrices2(l) {
+		return k.linearMatrix2(rec, l)
+	}
+	if tile := k.matrixTile(l.Product, l.Rows, []int{l.In}, l.Matrix); tile != nil {
 		return k.linearMatrix(rec, l, *tile)
 	}
-	tile := k.Tuning.TileFor(l.Rows)
-	if l.Tile != nil {
-		tile = *l.Tile
-	}
+	return k.linearTile(rec, l, k.Tuning.TileFor(l.Rows))
+}
+
+// linearTile records the kernel that runs everywhere.
+func (k *Kernels) linearTile(rec *vk.Recorder, l Linear, tile shaders.Tile) error {
 	p, err := k.pipeline(k.names.linear,
 		tile.Workgroup, tile.Rows, tile.Columns, uint32(l.Epilogue), bit(tile.SplitK), l.mixture(tile.Rows))
 	if err != nil {
@@ -117,6 +124,26 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	}
 	k.recordLinear(rec, l, p, l.groups(tile), 1)
 	return nil
+}
+
+// columns are the outputs to cover with tiles of a width, and the columns that
+// such a tile takes of a part: half of it where it has two.
+func (l Linear) columns(tile int) (wide int, outs []int) {
+	if l.Epilogue.gated() {
+		return tile / 2, l.Outs[:1]
+	}
+	return tile, l.Outs
+}
+
+// tiles is the number of tiles of so many columns that cover the outputs; a
+// tile lies in one part, with SiLU half in each.
+func (l Linear) tiles(columns int) int {
+	wide, outs := l.columns(columns)
+	n := 0
+	for _, out := range outs {
+		n += ceil(out, wide)
+	}
+	return n
 }
 
 // recordLinear records a family's pipeline; all take the same push constants.

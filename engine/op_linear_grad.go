@@ -34,13 +34,20 @@ func (k *Kernels) LinearGrad(rec *vk.Recorder, l LinearGrad) error {
 	if err := k.checkLinearGrad(l); err != nil {
 		return err
 	}
-	if tile := k.matrixTile(l.Product, l.Rows, l.Outs, l.Matrix); tile != nil && l.Tile == nil {
+	if l.Tile != nil {
+		return k.linearGradTile(rec, l, *l.Tile)
+	}
+	if tile := k.matrixTile(l.Product, l.Rows, l.Outs, l.Matrix); tile != nil {
+		if many := &k.Tuning.MatrixGrad; l.Matrix == nil && l.matrixTiles(*many) >= k.Tuning.MatrixMany {
+			tile = many
+		}
 		return k.linearGradMatrix(rec, l, *tile)
 	}
-	tile := k.Tuning.LinearGrad
-	if l.Tile != nil {
-		tile = *l.Tile
-	}
+	return k.linearGradTile(rec, l, k.Tuning.LinearGrad)
+}
+
+// linearGradTile records the kernel that runs everywhere.
+func (k *Kernels) linearGradTile(rec *vk.Recorder, l LinearGrad, tile shaders.Tile) error {
 	p, err := k.pipeline(k.names.linearGrad, tile.Workgroup, tile.Rows, tile.Columns/4, l.Product.step(), l.mixture(tile.Rows))
 	if err != nil {
 		return err

@@ -11,6 +11,11 @@ func (k *Kernels) linearGradMatrix(rec *vk.Recorder, l LinearGrad, t shaders.Mat
 	if err != nil {
 		return err
 	}
-	k.recordLinearGrad(rec, l, p, grid(ceil(l.In, int(t.Columns))*ceil(l.Rows, int(t.Rows))))
+	k.recordLinearGrad(rec, l, p, grid(l.matrixTiles(t)))
 	return nil
+}
+
+// matrixTiles is the number of tiles of a shape that the gradient consists of.
+func (l LinearGrad) matrixTiles(t shaders.MatrixTile) int {
+	return ceil(l.In, int(t.Columns)) * ceil(l.Rows, int(t.Rows))
 }

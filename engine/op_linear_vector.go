@@ -40,17 +40,3 @@ func (k *Kernels) linearVector(rec *vk.Recorder, l Linear, v shaders.Vector) err
 	k.recordLinear(rec, l, p, [3]uint32{uint32(ceil(l.tiles(int(v.Columns)), subgroups)), uint32(ceil(l.Rows, rows)), 1}, 1)
 	return nil
 }
-
-// tiles is the number of tiles of so many columns that cover the outputs; a
-// tile lies in one part, with SiLU half in each.
-func (l Linear) tiles(columns int) int {
-	outs := l.Outs
-	if l.Epilogue.gated() {
-		columns, outs = columns/2, outs[:1]
-	}
-	n := 0
-	for _, out := range outs {
-		n += ceil(out, columns)
-	}
-	return n
-}

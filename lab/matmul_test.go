@@ -14,10 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/x448/float16"
 
-	"loquetier/engine"
 	"loquetier/engine/vk"
-	"loquetier/engine/weights"
-	"loquetier/shaders"
 )
 
 type variant struct {
@@ -149,51 +146,6 @@ func TestMatmul(t *testing.T) {
 	}
 }
 
-// The products of a layer of Llama 3.1 8B as the engine runs them.
-func TestLinear(t *testing.T) {
-	d := open(t)
-	tuning, err := shaders.TuningNamed("gpu")
-	require.NoError(t, err)
-	k, err := engine.NewKernels(d, tuning, weights.F16, weights.F16)
-	require.NoError(t, err)
-	x, w := matrix(t, d, 4096*14336, 1), matrix(t, d, 28672*4096*2, 2)
-	y, err := d.Alloc(vk.Local, 4*4096*28672)
-	require.NoError(t, err)
-	for _, p := range []struct {
-		in       int
-		outs     []int
-		epilogue engine.Epilogue
-	}{{4096, []int{4096, 1024, 1024}, engine.Plain}, {4096, []int{4096}, engine.Add}, {4096, []int{14336, 14336}, engine.SiLU}, {14336, []int{4096}, engine.Add}} {
-		var table []uint64
-		product := engine.Product{In: p.in, Outs: p.outs}
-		at, offset := uint64(0), 0
-		for _, n := range p.outs {
-			r := w.buf.Span(at, uint64(2*n*p.in))
-			table = append(table, r.Address, 0, 0, uint64(n)|uint64(offset)<<32)
-			product.Weights, at, offset = append(product.Weights, r), at+r.Size, offset+n
-		}
-		buf, err := d.Alloc(vk.Local, uint64(8*len(table)))
-		require.NoError(t, err)
-		require.NoError(t, d.Write(buf, 0, buf.Size, func(dst []byte, at uint64) error { copy(dst, vk.Bytes(table)[at:]); return nil }))
-		product.Table = buf.All()
-		line := fmt.Sprint(p)
-		for _, rows := range []int{128, 512, 1024, 2048, 4096} {
-			l := engine.Linear{Product: product, X: x.buf.All(), Y: y.All(), Rows: rows, Epilogue: p.epilogue}
-			rec := d.NewRecorder(true)
-			for range 4 + 100000/rows {
-				require.NoError(t, k.Linear(rec, l))
-			}
-			require.NoError(t, rec.Run())
-			ts, err := rec.Timings()
-			require.NoError(t, err)
-			slices.SortFunc(ts, func(a, b vk.Timing) int { return cmp.Compare(a.Time, b.Time) })
-			best := ts[len(ts)/2].Time
-			line += fmt.Sprintf("  %d: %.0f us %.0f TFLOP/s", rows, float64(best.Nanoseconds())/1e3, 2*float64(rows)*float64(offset)*float64(p.in)/best.Seconds()/1e12)
-		}
-		fmt.Println(line)
-	}
-}
-
 func open(t *testing.T) *vk.Device {
 	in, err := vk.Open()
 	require.NoError(t, err)
@@ -238,4 +190,3 @@ func variantsFor(t uint32, subgroup int) []variant {
 		nv("nv2u", 512, 256, 256, 32, 4),
 	}
 }
-

@@ -2,7 +2,10 @@
 // what is compiled from them, and the SPIR-V that `make shaders` generated.
 package shaders
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A Kernel is one compiled module: a GLSL source with a set of definitions.
 // Tile and workgroup sizes are specialization constants and so are not part of
@@ -85,6 +88,8 @@ func Kernels() []Kernel {
 			onMatrices(Kernel{Op: "linear", Family: "matrix", Variant: act, Defines: both}),
 			onMatrices(Kernel{Op: "linear", Family: "few", Variant: act, Defines: both}),
 			onMatrices(Kernel{Op: "linear_grad", Family: "matrix", Variant: act, Defines: both}),
+			onMatrices(Kernel{Op: "linear", Family: "matrix2", Variant: act, Defines: both}),
+			onMatrices(Kernel{Op: "linear", Family: "matrix2", Variant: act + "-gated", Defines: append(slices.Clone(both), "GATED")}),
 		)
 	}
 	for _, op := range []string{"attention_prefill", "attention_grad_q", "attention_grad_kv"} {
@@ -117,10 +122,11 @@ func Kernels() []Kernel {
 	return table
 }
 
-// onMatrices completes the row of a kernel whose variant is a 16-bit type and
-// that multiplies cooperative matrices of it.
+// onMatrices completes the row of a kernel whose variant begins with a 16-bit
+// type and that multiplies cooperative matrices of it.
 func onMatrices(k Kernel) Kernel {
-	k.BFloat16 = k.Variant == "bf16"
+	k.BFloat16 = strings.HasPrefix(k.Variant, "bf16")
+	k.Needs.Matrix2 = k.Family == "matrix2"
 	k.Needs.MatrixF16, k.Needs.MatrixBF16 = !k.BFloat16, k.BFloat16
 	return k
 }

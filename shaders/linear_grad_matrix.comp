@@ -76,19 +76,28 @@ uvec4 u_eight(uint m, uint p, uint r, uint rank) {
     return uvec4(r < rank ? pack_act(load_f32(u, at)) : uvec2(0), r + 4 < rank ? pack_act(load_f32(u, at + 4)) : uvec2(0));
 }
 
-// lora adds U . A of part p for the rows from first to end - 1 of the tile, which have the slot.
-void lora(uint p, int slot, uint first, uint end) {
-    Slot s = parts.v[p].slots.v[slot];
-    if (IS_NULL(s.a)) return;
-    [[dont_unroll]] for (uint r = 0; r < s.rank; r += BK) {
+// lora adds U . A for the rows from first to end - 1 of the tile, which have
+// the slot: of all parts in one go, each in its share of a piece.
+void lora(int slot, uint first, uint end) {
+    const uint share = BK / 4; // there are at most three parts
+    Slot s[3];
+    uint rank = 0;
+    [[unroll]] for (uint p = 0; p < 3; p++) {
+        s[p] = parts.v[min(p, count - 1)].slots.v[slot];
+        if (p >= count || IS_NULL(s[p].a)) s[p].rank = 0;
+        rank = max(rank, s[p].rank);
+    }
+    [[dont_unroll]] for (uint from = 0; from < rank; from += share) {
         barrier();
         [[unroll]] for (uint i = 0; i < MOVES_A; i++) {
             const bool its = ADAPTERS == ALIKE || a_row(i) >= first && a_row(i) < end;
-            put_a(i, its ? u_eight(row_of(a_row(i)), p, r + a_eight(), s.rank) : uvec4(0));
+            const uint p = a_eight() / share;
+            put_a(i, its && p < 3 ? u_eight(row_of(a_row(i)), p, from + a_eight() % share, s[p].rank) : uvec4(0));
         }
         [[unroll]] for (uint i = 0; i < MOVES_B; i++) {
-            const uint at = r + b_row(i);
-            put_b(i, at < s.rank ? kept_apart(Eights(uvec2(s.a)).v[at * (k / 8) + from_b], first, end) : uvec4(0));
+            const uint p = b_row(i) / share, r = from + b_row(i) % share;
+            const bool there = p < 3 && r < s[min(p, 2)].rank;
+            put_b(i, there ? kept_apart(Eights(uvec2(s[p].a)).v[r * (k / 8) + from_b], first, end) : uvec4(0));
         }
         barrier();
         multiply();
@@ -99,8 +108,7 @@ void adapters() {
     for (uint first = 0; first < tile_rows(rows, row);) {
         const uint end = run_end(rows, row, first);
         const int slot = slot_in_tile[first];
-        if (slot >= 0)
-            for (uint p = 0; p < count; p++) lora(p, slot, first, end);
+        if (slot >= 0) lora(slot, first, end);
         first = end;
     }
 }

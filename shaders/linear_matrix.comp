@@ -93,18 +93,26 @@ uvec4 b_eight_of(Slot s, uint i, uint r) {
     return uvec4(r < s.rank ? b.v[at] : uvec2(0), r + 4 < s.rank ? b.v[at + 1] : uvec2(0));
 }
 
-// expand adds part h's LoRA product for the rows from first to end - 1 of the tile, which have the slot.
-void expand(uint h, int slot, uint first, uint end) {
-    Slot s = part[h].slots.v[slot];
-    if (IS_NULL(s.b)) return;
-    [[dont_unroll]] for (uint r = 0; r < s.rank; r += BK) {
+// expand adds the LoRA products of the rows from first to end - 1 of the tile,
+// which have the slot: of both parts in one go, each in its share of a piece.
+void expand(int slot, uint first, uint end) {
+    const uint share = BK / HALVES;
+    Slot s[HALVES];
+    uint rank = 0;
+    [[unroll]] for (uint h = 0; h < HALVES; h++) {
+        s[h] = part[h].slots.v[slot];
+        if (IS_NULL(s[h].b)) s[h].rank = 0;
+        rank = max(rank, s[h].rank);
+    }
+    [[dont_unroll]] for (uint from = 0; from < rank; from += share) {
+        const uint h = a_eight() / share, ra = from + a_eight() % share, rb = from + b_eight() % share;
         barrier();
         [[unroll]] for (uint i = 0; i < MOVES_A; i++) {
             const bool its = ADAPTERS == ALIKE || a_row(i) >= first && a_row(i) < end;
-            put_a(i, its ? v_eight(row_of(a_row(i)), h, r + a_eight(), s.rank) : uvec4(0));
+            put_a(i, its ? v_eight(row_of(a_row(i)), h, ra, s[h].rank) : uvec4(0));
         }
         [[unroll]] for (uint i = 0; i < MOVES_B; i++)
-            put_b(i, half_of(i) == h ? kept_apart(b_eight_of(s, i, r + b_eight()), first, end) : uvec4(0));
+            put_b(i, half_of(i) == b_eight() / share ? kept_apart(b_eight_of(s[half_of(i)], i, rb), first, end) : uvec4(0));
         barrier();
         multiply();
     }
@@ -114,8 +122,7 @@ void adapters() {
     for (uint first = 0; first < tile_rows(rows, row);) {
         const uint end = run_end(rows, row, first);
         const int slot = slot_in_tile[first];
-        if (slot >= 0)
-            for (uint h = 0; h < HALVES; h++) expand(h, slot, first, end);
+        if (slot >= 0) expand(slot, first, end);
         first = end;
     }
 }

@@ -25,6 +25,11 @@ type Tuning struct {
 	// Of products on cooperative matrices, for that many rows or more; 0: never.
 	MatrixRows int
 	Matrix     MatrixTile
+	MatrixGrad MatrixTile // of the product's gradient, where it consists of MatrixMany tiles or more
+	MatrixMany int
+
+	// Of products on a workgroup's cooperative matrices, that many tiles or more; 0: never.
+	Matrix2Tiles int
 
 	ShrinkWorkgroup  uint32       // invocations, for shrink and for norm, which holds a shrink
 	ShrinkRows       uint32       // most rows of a tile; steps with shorter runs take a smaller power of two
@@ -161,6 +166,8 @@ func Tunings() []Tuning {
 			},
 			LinearGrad: Tile{Workgroup: 64, Rows: 8, Columns: 4},
 			MatrixRows: 65, Matrix: MatrixTile{Rows: 128, Columns: 128, Depth: 64, SubgroupRows: 64, SubgroupColumns: 64, Shares: 2},
+			MatrixGrad: MatrixTile{Rows: 128, Columns: 128, Depth: 32, SubgroupRows: 64, SubgroupColumns: 64, Shares: 1}, MatrixMany: 256,
+			Matrix2Tiles:    256,
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkVector: ShrinkVector{Workgroup: 256, Ranks: 2, Depth: 2}, ShrinkGradQuads: 2,
 			Tall:             Tall{From: 64, Workgroup: 128, Rows: 8, Quads: 2},
 			LoRAGrad:         Outer{Workgroup: 256, Shares: 16, Ahead: 8, Quads: 2},

@@ -106,7 +106,7 @@ func newInfo(h vulkan.PhysicalDevice, a C.lq_abilities) Info {
 		BufferDeviceAddress: a.features[C.LQ_ADDRESS][0] != 0,
 		Float16:             a.features[C.LQ_FLOAT16][0] != 0,
 		Storage16:           a.features[C.LQ_STORAGE16][0] != 0,
-		CooperativeMatrix2:  a.features[C.LQ_MATRIX2][0] != 0,
+		CooperativeMatrix2:  matrices2(a),
 		BFloat16:            a.features[C.LQ_BFLOAT16][0] != 0,
 		handle:              h, abilities: a,
 		cacheKey: fmt.Sprintf("%x-%x-%x", p.VendorID, p.DeviceID, p.PipelineCacheUUID),
@@ -117,6 +117,18 @@ func newInfo(h vulkan.PhysicalDevice, a C.lq_abilities) Info {
 	}
 	d.Memory, d.FreeMemory = localMemory(h, a)
 	return d
+}
+
+// matrices2 tells whether what our kernels use of NVIDIA's second matrix
+// extension is there: of its features in their order workgroups' matrices, of any
+// size, conversions, functions of elements, and loads by tensor layouts.
+func matrices2(a C.lq_abilities) bool {
+	for _, i := range []int{0, 1, 3, 4, 5} {
+		if a.features[C.LQ_MATRIX2][i] == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // localMemory sums the device-local heaps.

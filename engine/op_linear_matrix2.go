@@ -1,0 +1,48 @@
+package engine
+
+import "loquetier/engine/vk"
+
+// The kernel on a workgroup's matrices takes tiles of matrix2Tile rows and
+// columns, and as much of the inner dimension in a turn of its loop.
+const matrix2Tile = 128
+
+// onMatrices2 tells whether a product runs on a workgroup's matrices: where it
+// consists of whole tiles, of one adapter each and without gains, and of enough of them to
+// keep the device busy. Two parts in a tile want more tiles to be worth it, and lose by adapters.
+func (k *Kernels) onMatrices2(l Linear) bool {
+	if k.Tuning.Matrix2Tiles == 0 || !k.device.Info.CooperativeMatrix2 || k.matrixShape() == (vk.Shape{}) {
+		return false
+	}
+	mixture := l.mixture(matrix2Tile)
+	if l.Rows%matrix2Tile != 0 || l.In%matrix2Tile != 0 || l.Gains || mixture == 2 {
+		return false
+	}
+	wide, outs := l.columns(matrix2Tile)
+	least := k.Tuning.Matrix2Tiles
+	if l.Epilogue.gated() {
+		if mixture != 0 {
+			return false
+		}
+		least *= 4
+	}
+	for _, n := range outs {
+		if n%wide != 0 {
+			return false
+		}
+	}
+	return l.tiles(matrix2Tile)*l.Rows/matrix2Tile >= least
+}
+
+// linearMatrix2 records the product on a workgroup's cooperative matrices.
+func (k *Kernels) linearMatrix2(rec *vk.Recorder, l Linear) error {
+	name := k.names.linearMatrix2
+	if l.Epilogue.gated() {
+		name = k.names.linearMatrix2Gated
+	}
+	p, err := k.pipeline(name, uint32(l.Epilogue), l.mixture(matrix2Tile))
+	if err != nil {
+		return err
+	}
+	k.recordLinear(rec, l, p, grid(l.tiles(matrix2Tile)*l.Rows/matrix2Tile), 1)
+	return nil
+}

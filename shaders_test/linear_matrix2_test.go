@@ -1,0 +1,41 @@
+package shaders_test
+
+import (
+	"fmt"
+	"testing"
+
+	"loquetier/engine"
+)
+
+// matrix2Cases are products of whole tiles, with one adapter or none in each.
+func matrix2Cases() []linearCase {
+	cases := []linearCase{
+		{shape: shape{in: 128, outs: []int{128}, bias: true}, rows: 128},
+		{shape: shape{in: 256, outs: []int{256, 128, 384}, bias: true}, rows: 384},
+		{shape: shape{in: 128, outs: []int{192, 192}, bias: true}, rows: 256, epilogue: engine.SiLU},
+		{shape: shape{in: 256, outs: []int{256, 256}}, rows: 128, epilogue: engine.SiLUKeep},
+	}
+	for i, epilogue := range []engine.Epilogue{engine.Plain, engine.Add} {
+		cases = append(cases, linearCase{
+			shape: shape{in: 256, outs: [][]int{{128, 256, 128}, {128}}[i], ranks: []int{3, 8, 40}[:2+i], bias: i == 0},
+			rows:  256, popularity: "identical", epilogue: epilogue, narrow: true,
+		})
+	}
+	return cases
+}
+
+func TestLinearOnMatrices2(t *testing.T) {
+	if !device.Info.CooperativeMatrix2 {
+		t.Skip("the device has no cooperative matrices of workgroups")
+	}
+	row := tuning(t, "gpu")
+	row.Matrix2Tiles = 1
+	for _, dt := range matrixTypes(t) {
+		b, k := newBench(t, 7), kernels(t, row, dt, dt)
+		for _, c := range matrix2Cases() {
+			l := b.newLinear(c, dt, dt)
+			l.Run = 256
+			l.check(b, k, nil, fmt.Sprintf("%v %v", dt, c))
+		}
+	}
+}
