@@ -124,7 +124,7 @@ func TestGreedyTogether(t *testing.T) {
 // arithmetic over weights rounded to float16, and nothing else rounded, is
 // off by up to 6.6e-3 (qwen2). Real weights do not: see TestNarrowStories.
 var narrow = map[string]struct{ worst, mean float64 }{
-	"f16":  {1e-2, 3.5e-3},
+	"f16":  {1.1e-2, 3.5e-3},
 	"bf16": {8e-2, 2.8e-2},
 }
 

@@ -1,3 +1,4 @@
+// Package lab holds experiments with kernels; see README.md.
 package lab
 
 import (
@@ -17,6 +18,7 @@ import (
 	"loquetier/engine/vk"
 )
 
+// variant is a module with its specialization constants.
 type variant struct {
 	file      string
 	constants []uint32 // by id
@@ -31,6 +33,7 @@ func nv(file string, wg, bm, bn, bk, swizzle int) variant {
 	return variant{file, []uint32{uint32(wg), uint32(bm), uint32(bn), uint32(bk), uint32(swizzle)}, bm, bn}
 }
 
+// half fills memory with random float16 numbers.
 func half(dst []byte, at uint64, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, at))
 	for i := 0; i < len(dst); i += 2 {
@@ -38,6 +41,7 @@ func half(dst []byte, at uint64, seed uint64) {
 	}
 }
 
+// mat is a random matrix on the device and on the host.
 type mat struct {
 	buf  vk.Buffer
 	host []byte
@@ -59,6 +63,7 @@ func (m mat) at(i int) float64 {
 	return float64(float16.Frombits(binary.LittleEndian.Uint16(m.host[2*i:])).Float32())
 }
 
+// The bare product Y = X . W^T by tile, size and way of staging.
 func TestMatmul(t *testing.T) {
 	d := open(t)
 	info := d.Info
@@ -146,7 +151,11 @@ func TestMatmul(t *testing.T) {
 	}
 }
 
+// open opens the best device, where the lab was asked for.
 func open(t *testing.T) *vk.Device {
+	if os.Getenv("LOQUETIER_LAB") == "" {
+		t.Skip("an experiment: set LOQUETIER_LAB to run it")
+	}
 	in, err := vk.Open()
 	require.NoError(t, err)
 	infos, err := in.Devices()
