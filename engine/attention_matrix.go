@@ -21,6 +21,20 @@ func (k *Kernels) attentionTile(tiles []shaders.AttentionTile, bytes func(shader
 	return shaders.AttentionTile{}, false
 }
 
+// busyTiles are the tiles but those too large to keep the device busy with a
+// number of rows; tiles are in the order of their size.
+func (k *Kernels) busyTiles(tiles []shaders.AttentionTile, rows int) []shaders.AttentionTile {
+	for len(tiles) > 1 && rows < k.Tuning.DecodeGroups*k.rowsOf(tiles[0]) {
+		tiles = tiles[1:]
+	}
+	return tiles
+}
+
+// rowsOf is how many rows, of one or of several heads, a workgroup takes.
+func (k *Kernels) rowsOf(tile shaders.AttentionTile) int {
+	return k.fragment() * int(tile.Subgroups*tile.Units)
+}
+
 // stagedRow is the bytes of a 16-bit row of a head in shared memory.
 func stagedRow(head int) int { return 2*head + 16 }
 

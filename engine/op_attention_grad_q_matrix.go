@@ -8,8 +8,8 @@ func (k *Kernels) gradQMatrix(a AttentionGrad) (shaders.AttentionTile, bool) {
 	if k.rowsOutgrowRegisters(a.Size) {
 		return shaders.AttentionTile{}, false
 	}
-	return k.attentionTile(k.Tuning.GradQMatrix, func(tile shaders.AttentionTile) int {
-		rows := k.fragment() * int(tile.Subgroups)
+	return k.attentionTile(k.busyTiles(k.Tuning.GradQMatrix, a.Count*a.Query*a.Longest), func(tile shaders.AttentionTile) int {
+		rows := k.rowsOf(tile)
 		return max(rows, 2*int(tile.Stages*tile.Columns))*stagedRow(a.Size) + 8*rows + k.gradScratch(tile)
 	}, a.Size, a.Longest)
 }
@@ -32,11 +32,10 @@ func (k *Kernels) gradScratch(tile shaders.AttentionTile) int {
 // gradTile is a pass over cooperative matrices by workgroups for a number of
 // query or key heads, of which each takes some together.
 func (k *Kernels) gradTile(pass attentionPass, names matrixNames, tile shaders.AttentionTile, a AttentionGrad, heads, together int) attentionPass {
-	t := k.fragment()
 	pass.module = names.of(k, tile)
 	pass.constants = []uint32{
-		k.workgroup(tile), uint32(a.Size), uint32(t), tile.Subgroups, tile.Columns, tile.Stages, uint32(together),
+		k.workgroup(tile), uint32(a.Size), uint32(k.fragment()), tile.Subgroups, tile.Columns, tile.Stages, uint32(together),
 	}
-	pass.groups, pass.rows = heads/together, t*int(tile.Subgroups)/together
+	pass.groups, pass.rows = heads/together, k.rowsOf(tile)/together
 	return pass
 }

@@ -5,15 +5,10 @@ import (
 	"loquetier/shaders"
 )
 
-// prefillMatrix is the tile for the op over cooperative matrices, if they suit it:
-// not the largest where its workgroups would leave a part of the device idle.
+// prefillMatrix is the tile for the op over cooperative matrices, if they suit it.
 func (k *Kernels) prefillMatrix(a AttentionPrefill) (shaders.AttentionTile, bool) {
-	tiles := k.Tuning.PrefillMatrix
-	if len(tiles) > 1 && a.Count*a.Query*a.Longest < k.Tuning.DecodeGroups*k.queriesOf(tiles[0]) {
-		tiles = tiles[1:]
-	}
-	return k.attentionTile(tiles, func(tile shaders.AttentionTile) int {
-		rows := k.queriesOf(tile)
+	return k.attentionTile(k.busyTiles(k.Tuning.PrefillMatrix, a.Count*a.Query*a.Longest), func(tile shaders.AttentionTile) int {
+		rows := k.rowsOf(tile)
 		walk := 2 * int(tile.Stages*tile.Columns)
 		bytes := (rows + walk) * stagedRow(a.Size)
 		if tile.Hold {
@@ -26,11 +21,6 @@ func (k *Kernels) prefillMatrix(a AttentionPrefill) (shaders.AttentionTile, bool
 	}, a.Size, a.Longest)
 }
 
-// queriesOf is how many queries, of one or of several heads, a workgroup takes.
-func (k *Kernels) queriesOf(tile shaders.AttentionTile) int {
-	return k.fragment() * int(tile.Subgroups*tile.Units)
-}
-
 // attentionPrefillMatrix records the op over cooperative matrices.
 func (k *Kernels) attentionPrefillMatrix(rec *vk.Recorder, a AttentionPrefill, tile shaders.AttentionTile) error {
 	together := headsTogether(tile.Subgroups*tile.Units, a.Heads)
@@ -39,6 +29,6 @@ func (k *Kernels) attentionPrefillMatrix(rec *vk.Recorder, a AttentionPrefill, t
 	if err != nil {
 		return err
 	}
-	a.dispatch(rec, p, a.Query/together, k.queriesOf(tile)/together)
+	a.dispatch(rec, p, a.Query/together, k.rowsOf(tile)/together)
 	return nil
 }
