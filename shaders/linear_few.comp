@@ -131,24 +131,29 @@ void look_up(uint first) {
 void expand(uint first, uint split) {
     const uint mine = split < BM ? (BM - split + splits - 1) / splits : 0; // rows
     for (uint from = gl_LocalInvocationID.x; from < mine * BN; from += AT_ONCE * WG) {
-        uint most = 0, at[AT_ONCE];
+        uint at[AT_ONCE], rank[AT_ONCE], in_v[AT_ONCE], in_b[AT_ONCE], most = 0;
+        uvec2 b[AT_ONCE];
         float sum[AT_ONCE];
         [[unroll]] for (uint j = 0; j < AT_ONCE; j++) {
-            const uint i = from + j * WG;
-            at[j] = i < mine * BN ? (i / BN * splits + split) * BN + i % BN : BM * BN; // beyond: none
+            const uint i = min(from + j * WG, mine * BN - 1), m = i / BN * splits + split, c = i % BN, h = c / WIDE;
+            at[j] = m * BN + c;
+            rank[j] = from + j * WG < mine * BN ? rank_of[h * BM + m] : 0;
+            b[j] = b_of[h * BM + m];
+            in_v[j] = ((first + m) * count + number + h) * v_stride;
+            in_b[j] = column_of(c) * rank[j];
+            most = max(most, rank[j]);
             sum[j] = 0;
-            if (at[j] < BM * BN) most = max(most, rank_of[at[j] % BN / WIDE * BM + at[j] / BN]);
         }
         for (uint r = 0; r < most; r += 4) {
+            vec4 x[AT_ONCE], y[AT_ONCE]; // all loads before the first product
             [[unroll]] for (uint j = 0; j < AT_ONCE; j++) {
-                const uint m = at[j] / BN, c = at[j] % BN, h = c / WIDE;
-                if (m >= BM || r >= rank_of[h * BM + m]) continue;
-                const vec4 vr = load_f32(v, ((first + m) * count + number + h) * v_stride + r);
-                sum[j] += dot(vr, load_act(ACT(b_of[h * BM + m]), column_of(c) * rank_of[h * BM + m] + r));
+                x[j] = r < rank[j] ? load_f32(v, in_v[j] + r) : vec4(0);
+                y[j] = r < rank[j] ? load_act(ACT(b[j]), in_b[j] + r) : vec4(0);
             }
+            [[unroll]] for (uint j = 0; j < AT_ONCE; j++) sum[j] += dot(x[j], y[j]);
         }
         [[unroll]] for (uint j = 0; j < AT_ONCE; j++) {
-            if (at[j] >= BM * BN) continue;
+            if (rank[j] == 0) continue;
             const uint quad = at[j] / BN * OUT_LINE + at[j] % BN / 4, c = at[j] % 4;
             stage[quad][c] = floatBitsToUint(uintBitsToFloat(stage[quad][c]) + sum[j]);
         }

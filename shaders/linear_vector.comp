@@ -76,22 +76,37 @@ void multiply(uint from, Batch b) {
     }
 }
 
-// expand is this lane's share of the adapters' part of a sum.
-float lora[TM * COLUMNS];
-void expand() {
+// The adapters' part: what a lane loads of B and V before the products and
+// multiplies behind them, so that nothing waits for it. A lane has four ranks.
+Slot slot_of[TM * HALVES];
+vec4 v_of[TM * HALVES], b_of[TM * COLUMNS];
+
+vec4 load_v(uint i, uint h, uint r) { return load_f32(v, (row_of(i) * count + number + h) * v_stride + r); }
+
+void look_up() {
+    const uint r = gl_SubgroupInvocationID * 4;
     [[unroll]] for (uint i = 0; i < TM; i++) {
         const int slot = slots.v[row_of(i)];
-        if (slot < 0) continue;
         [[unroll]] for (uint h = 0; h < HALVES; h++) {
-            Slot s = part[h].slots.v[slot];
-            if (IS_NULL(s.b)) continue;
-            for (uint r = gl_SubgroupInvocationID * 4; r < s.rank; r += gl_SubgroupSize * 4) {
-                const vec4 vr = load_f32(v, (row_of(i) * count + number + h) * v_stride + r);
-                [[unroll]] for (uint c = 0; c < WIDE; c++)
-                    lora[i * COLUMNS + h * WIDE + c] += dot(vr, load_act(s.b, column_of(c) * s.rank + r));
-            }
+            slot_of[i * HALVES + h].rank = 0;
+            if (slot >= 0) slot_of[i * HALVES + h] = part[h].slots.v[slot];
+            Slot s = slot_of[i * HALVES + h];
+            const bool live = r < s.rank && !IS_NULL(s.b);
+            v_of[i * HALVES + h] = live ? load_v(i, h, r) : vec4(0);
+            [[unroll]] for (uint c = 0; c < WIDE; c++)
+                b_of[i * COLUMNS + h * WIDE + c] = live ? load_act(s.b, column_of(c) * s.rank + r) : vec4(0);
         }
     }
+}
+
+// expand is this lane's share of the adapters' part of a sum.
+float expand(uint i, uint h, uint c) {
+    float sum = dot(v_of[i * HALVES + h], b_of[i * COLUMNS + h * WIDE + c]);
+    Slot s = slot_of[i * HALVES + h];
+    if (IS_NULL(s.b)) return sum;
+    for (uint r = (gl_SubgroupInvocationID + gl_SubgroupSize) * 4; r < s.rank; r += gl_SubgroupSize * 4)
+        sum += dot(load_v(i, h, r), load_act(s.b, column_of(c) * s.rank + r));
+    return sum;
 }
 
 void main() {
@@ -99,9 +114,9 @@ void main() {
     const uint lane = gl_SubgroupInvocationID, step = gl_SubgroupSize * DEPTH;
     Batch even, odd;
     load(lane, even);
-    [[unroll]] for (uint j = 0; j < TM * COLUMNS; j++) acc[j] = lora[j] = 0;
+    [[unroll]] for (uint j = 0; j < TM * COLUMNS; j++) acc[j] = 0;
     [[unroll]] for (uint i = 0; i < TM; i++) squares[i] = 0;
-    if (ADAPTERS != 0) expand();
+    if (ADAPTERS != 0) look_up();
     for (uint from = lane; from < k / PER + lane; from += 2 * step) {
         load(from + step, odd);
         multiply(from, even);
@@ -111,7 +126,7 @@ void main() {
     [[unroll]] for (uint i = 0; i < TM; i++) {
         const float factor = NORM == 0 ? 1.0 : inversesqrt(subgroupAdd(squares[i]) / float(k) + eps);
         [[unroll]] for (uint c = 0; c < COLUMNS; c++)
-            acc[i * COLUMNS + c] = subgroupAdd(acc[i * COLUMNS + c] * factor + lora[i * COLUMNS + c]);
+            acc[i * COLUMNS + c] = subgroupAdd(acc[i * COLUMNS + c] * factor + (ADAPTERS != 0 ? expand(i, c / WIDE, c % WIDE) : 0.0));
     }
     // All lanes have all sums; each stores some.
     [[unroll]] for (uint i = 0; i < TM; i++)
