@@ -51,12 +51,13 @@ func (k *Kernels) fragment() int {
 	return shape.M
 }
 
-// of is the module for the device.
-func (n matrixNames) of(k *Kernels, tile shaders.AttentionTile) string {
+// matrixModule is a kernel's module for the device: scores stay in registers,
+// or pass through shared memory.
+func (k *Kernels) matrixModule(stem string, tile shaders.AttentionTile) string {
 	if k.staysInRegisters(tile) {
-		return n.registers
+		return k.byAct(stem) + "-registers"
 	}
-	return n.shared
+	return k.byAct(stem)
 }
 
 // staysInRegisters tells whether scores need no shared memory.

@@ -21,7 +21,6 @@ type Kernels struct {
 	Act    weights.DType // storage of matrix inputs, the KV cache and adapters
 
 	device *vk.Device
-	names  names
 	pipes  map[pipelineKey]*vk.Pipeline
 }
 
@@ -36,7 +35,7 @@ func NewKernels(device *vk.Device, tuning shaders.Tuning, weight, act weights.DT
 	}
 	// A subgroup is as small as four lanes on some software devices.
 	tuning.GradLanes = min(tuning.GradLanes, uint32(device.Info.SubgroupSize))
-	return &Kernels{Tuning: tuning, Weight: weight, Act: act, device: device, names: namesFor(weight, act), pipes: map[pipelineKey]*vk.Pipeline{}}, nil
+	return &Kernels{Tuning: tuning, Weight: weight, Act: act, device: device, pipes: map[pipelineKey]*vk.Pipeline{}}, nil
 }
 
 // Offers tells whether a device has what a kernel needs beyond the baseline.
@@ -80,50 +79,12 @@ func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, erro
 	return p, nil
 }
 
-// names are the ops' modules for the kernels' storage types.
-type names struct {
-	embed, linear, linearMatrix, linearMatrix2, linearMatrix2Gated, dora, shrink, norm, rope, prefill, prefillSplit, decode string
-	linearGrad, linearGradMatrix, shrinkGrad, shrinkTall, shrinkGradTall, loraGrad, optimizer, siluGrad, crossEntropy       string
-	shrinkMatrix, shrinkGradMatrix, loraGradMatrix                                                                          string
-	normGrad, ropeGrad                                                                                                      string
-	gradQ, gradKV                                                                                                           laneNames
-	prefillMatrix, gradQMatrix, gradKVMatrix                                                                                matrixNames
-	linearVector, linearFew, decodeSubgroup, shrinkVector, normVector                                                       string
-}
+// byAct is the module of a kernel that is compiled for each activation type.
+func (k *Kernels) byAct(stem string) string { return stem + "-" + storageName(k.Act) }
 
-func namesFor(weight, act weights.DType) names {
-	w, a := storageName(weight), storageName(act)
-	return names{
-		embed: "embed-" + w, linear: "linear-" + w + "-" + a, linearMatrix: "linear_matrix-" + a, linearMatrix2: "linear_matrix2-" + a, linearMatrix2Gated: "linear_matrix2-" + a + "-gated", dora: "dora-" + w + "-" + a,
-		shrink: "shrink-" + a, norm: "norm-" + a, rope: "rope-" + a,
-		prefill: "attention_prefill-" + a, prefillSplit: "attention_prefill-" + a + "-split", decode: "attention_decode-" + a,
-		linearGrad: "linear_grad-" + w + "-" + a, linearGradMatrix: "linear_grad_matrix-" + a, shrinkGrad: "shrink_grad-" + a, shrinkTall: "shrink_tall-" + a, shrinkGradTall: "shrink_grad_tall-" + a,
-		shrinkMatrix: "shrink_matrix-" + a, shrinkGradMatrix: "shrink_grad_matrix-" + a, loraGradMatrix: "lora_grad_matrix-" + a,
-		loraGrad: "lora_grad-" + a, optimizer: "optimizer-" + a,
-		siluGrad: "silu_grad-" + a, crossEntropy: "cross_entropy-" + a, normGrad: "norm_grad-" + a, ropeGrad: "rope_grad-" + a,
-		linearVector: "linear_vector-" + w + "-" + a, linearFew: "linear_few-" + a, decodeSubgroup: "attention_decode_subgroup-" + a,
-		shrinkVector: "shrink_vector-" + a, normVector: "norm_vector-" + a,
-		prefillMatrix: matrixNamesFor("attention_prefill", a), gradQMatrix: matrixNamesFor("attention_grad_q", a),
-		gradKVMatrix: matrixNamesFor("attention_grad_kv", a),
-		gradQ:        laneNamesFor("attention_grad_q", a), gradKV: laneNamesFor("attention_grad_kv", a),
-	}
-}
-
-// laneNames are an op's modules for heads in one lane, and for those that lanes share.
-type laneNames struct{ whole, split string }
-
-func laneNamesFor(op, act string) laneNames {
-	name := op + "-" + act
-	return laneNames{whole: name, split: name + "-split"}
-}
-
-// matrixNames are an op's modules over cooperative matrices: scores pass
-// through shared memory, or stay in registers.
-type matrixNames struct{ shared, registers string }
-
-func matrixNamesFor(op, act string) matrixNames {
-	name := op + "_matrix-" + act
-	return matrixNames{shared: name, registers: name + "-registers"}
+// byPair is the module of one that is compiled for each pair of types.
+func (k *Kernels) byPair(stem string) string {
+	return stem + "-" + storageName(k.Weight) + "-" + storageName(k.Act)
 }
 
 // storageName is a type's name in the kernel table.

@@ -27,7 +27,7 @@ func (k *Kernels) decodeShared(h Heads) int {
 func (k *Kernels) decodePipeline(a AttentionDecode) (*vk.Pipeline, error) {
 	t, size, group := k.Tuning, uint32(a.Size), uint32(a.Query/a.Key)
 	if t.DecodeDeep > 0 && k.lanesSuit(a.Heads) {
-		return k.pipeline(k.names.decodeSubgroup, t.DecodeWorkgroup, size, group, uint32(k.device.Info.SubgroupSize), t.DecodeDeep, bit(a.Rope != nil))
+		return k.pipeline(k.byAct("attention_decode_subgroup"), t.DecodeWorkgroup, size, group, uint32(k.device.Info.SubgroupSize), t.DecodeDeep, bit(a.Rope != nil))
 	}
-	return k.pipeline(k.names.decode, t.DecodeWorkgroup, size, group, t.DecodePer)
+	return k.pipeline(k.byAct("attention_decode"), t.DecodeWorkgroup, size, group, t.DecodePer)
 }

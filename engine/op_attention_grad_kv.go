@@ -7,7 +7,7 @@ import "loquetier/engine/vk"
 func (k *Kernels) AttentionGradKV(rec *vk.Recorder, a AttentionGrad) error {
 	pass := attentionPass{op: "attention_grad_kv", reads: []vk.Range{a.Delta}, writes: []vk.Range{a.D}, products: 4}
 	if tile, ok := k.gradKVMatrix(a); ok {
-		return k.attentionGrad(rec, a, k.gradTile(pass, k.names.gradKVMatrix, tile, a, a.Key, 1))
+		return k.attentionGrad(rec, a, k.gradTile(pass, "attention_grad_kv_matrix", tile, a, a.Key, 1))
 	}
-	return k.attentionGrad(rec, a, k.gradLanes(pass, k.names.gradKV, a, k.Tuning.GradWorkgroup, k.Tuning.GradLanes, a.Key))
+	return k.attentionGrad(rec, a, k.gradLanes(pass, "attention_grad_kv", a, k.Tuning.GradWorkgroup, k.Tuning.GradLanes, a.Key))
 }

@@ -66,9 +66,9 @@ func (a AttentionGrad) work(products int) vk.Work {
 func (k *Kernels) AttentionGradQ(rec *vk.Recorder, a AttentionGrad) error {
 	pass := attentionPass{op: "attention_grad_q", reads: []vk.Range{a.Y}, writes: []vk.Range{a.Delta, a.D}, products: 3}
 	if tile, ok := k.gradQMatrix(a); ok {
-		return k.attentionGrad(rec, a, k.gradTile(pass, k.names.gradQMatrix, tile, a, a.Query, headsTogether(tile.Subgroups, a.Heads)))
+		return k.attentionGrad(rec, a, k.gradTile(pass, "attention_grad_q_matrix", tile, a, a.Query, headsTogether(tile.Subgroups, a.Heads)))
 	}
-	return k.attentionGrad(rec, a, k.gradLanes(pass, k.names.gradQ, a, k.Tuning.PrefillWorkgroup, k.Tuning.PrefillLanes, a.Query))
+	return k.attentionGrad(rec, a, k.gradLanes(pass, "attention_grad_q", a, k.Tuning.PrefillWorkgroup, k.Tuning.PrefillLanes, a.Query))
 }
 
 // attentionPass is what the kernels of attention's gradient differ in.
@@ -83,11 +83,11 @@ type attentionPass struct {
 }
 
 // gradLanes is a pass by kernels whose lanes share a head.
-func (k *Kernels) gradLanes(pass attentionPass, names laneNames, a AttentionGrad, workgroup, wish uint32, heads int) attentionPass {
+func (k *Kernels) gradLanes(pass attentionPass, stem string, a AttentionGrad, workgroup, wish uint32, heads int) attentionPass {
 	lanes := headLanes(wish, a.Size)
-	pass.module = names.whole
+	pass.module = k.byAct(stem)
 	if lanes > 1 {
-		pass.module = names.split
+		pass.module += "-split"
 	}
 	pass.constants = []uint32{workgroup, uint32(a.Size), lanes, k.Tuning.GradPer}
 	pass.groups, pass.rows = heads, int(workgroup/lanes)

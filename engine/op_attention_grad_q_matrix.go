@@ -31,8 +31,8 @@ func (k *Kernels) gradScratch(tile shaders.AttentionTile) int {
 
 // gradTile is a pass over cooperative matrices by workgroups for a number of
 // query or key heads, of which each takes some together.
-func (k *Kernels) gradTile(pass attentionPass, names matrixNames, tile shaders.AttentionTile, a AttentionGrad, heads, together int) attentionPass {
-	pass.module = names.of(k, tile)
+func (k *Kernels) gradTile(pass attentionPass, stem string, tile shaders.AttentionTile, a AttentionGrad, heads, together int) attentionPass {
+	pass.module = k.matrixModule(stem, tile)
 	pass.constants = []uint32{
 		k.workgroup(tile), uint32(a.Size), uint32(k.fragment()), tile.Subgroups, tile.Columns, tile.Stages, uint32(together),
 	}

@@ -68,9 +68,9 @@ func (k *Kernels) AttentionPrefill(rec *vk.Recorder, a AttentionPrefill) error {
 		return k.attentionPrefillMatrix(rec, a, tile)
 	}
 	wg, lanes := k.Tuning.PrefillWorkgroup, headLanes(k.Tuning.PrefillLanes, a.Size)
-	name := k.names.prefill
+	name := k.byAct("attention_prefill")
 	if lanes > 1 {
-		name = k.names.prefillSplit
+		name = k.byAct("attention_prefill") + "-split"
 	}
 	p, err := k.pipeline(name, wg, uint32(a.Size), lanes, bit(a.Stats.Size > 0))
 	if err != nil {

@@ -24,7 +24,7 @@ func (k *Kernels) prefillMatrix(a AttentionPrefill) (shaders.AttentionTile, bool
 // attentionPrefillMatrix records the op over cooperative matrices.
 func (k *Kernels) attentionPrefillMatrix(rec *vk.Recorder, a AttentionPrefill, tile shaders.AttentionTile) error {
 	together := headsTogether(tile.Subgroups*tile.Units, a.Heads)
-	p, err := k.pipeline(k.names.prefillMatrix.of(k, tile), k.workgroup(tile), uint32(a.Size), bit(a.Stats.Size > 0), uint32(k.fragment()),
+	p, err := k.pipeline(k.matrixModule("attention_prefill_matrix", tile), k.workgroup(tile), uint32(a.Size), bit(a.Stats.Size > 0), uint32(k.fragment()),
 		tile.Subgroups, uint32(together), tile.Units, tile.Columns, tile.Stages, bit(tile.Hold))
 	if err != nil {
 		return err

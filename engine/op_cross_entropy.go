@@ -32,7 +32,7 @@ func (k *Kernels) CrossEntropy(rec *vk.Recorder, c CrossEntropy) error {
 		field{"Targets", c.Targets, 4 * c.Rows}, field{"Logs", c.Logs, 4 * c.Rows})); err != nil {
 		return err
 	}
-	p, err := k.pipeline(k.names.crossEntropy, k.Tuning.CrossEntropy.Workgroup, bit(c.Vocab%4 == 0), k.Tuning.CrossEntropy.Ahead)
+	p, err := k.pipeline(k.byAct("cross_entropy"), k.Tuning.CrossEntropy.Workgroup, bit(c.Vocab%4 == 0), k.Tuning.CrossEntropy.Ahead)
 	if err != nil {
 		return err
 	}

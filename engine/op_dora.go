@@ -36,7 +36,7 @@ func (k *Kernels) Dora(rec *vk.Recorder, d Dora) error {
 		field{"Magnitude", d.Magnitude, 4 * d.Out}, field{"Gain", d.Gain, 4 * d.Out})); err != nil {
 		return err
 	}
-	p, err := k.pipeline(k.names.dora, k.Tuning.DoraWorkgroup)
+	p, err := k.pipeline(k.byPair("dora"), k.Tuning.DoraWorkgroup)
 	if err != nil {
 		return err
 	}

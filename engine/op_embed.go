@@ -34,7 +34,7 @@ func (k *Kernels) Embed(rec *vk.Recorder, e Embed) error {
 		return err
 	}
 	wg := k.Tuning.MapWorkgroup
-	p, err := k.pipeline(k.names.embed, wg)
+	p, err := k.pipeline("embed-"+storageName(k.Weight), wg)
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 
 // linearTile records the kernel that runs everywhere.
 func (k *Kernels) linearTile(rec *vk.Recorder, l Linear, tile shaders.Tile) error {
-	p, err := k.pipeline(k.names.linear,
+	p, err := k.pipeline(k.byPair("linear"),
 		tile.Workgroup, tile.Rows, tile.Columns, uint32(l.Epilogue), bit(tile.SplitK), l.mixture(tile.Rows))
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ func (k *Kernels) linearFew(rec *vk.Recorder, l Linear, f shaders.Few) error {
 		return fmt.Errorf("BUG: linear_few: rows of %d weights, norm %v", l.In, l.Norm.Size > 0)
 	}
 	m := k.matrixShape()
-	p, err := k.pipeline(k.names.linearFew, f.Workgroup, f.Rows, f.Columns, uint32(l.Epilogue), f.Depth, bit(l.Slots.Size > 0), f.Across,
+	p, err := k.pipeline(k.byAct("linear_few"), f.Workgroup, f.Rows, f.Columns, uint32(l.Epilogue), f.Depth, bit(l.Slots.Size > 0), f.Across,
 		uint32(k.device.Info.SubgroupSize), uint32(m.M), uint32(m.N), uint32(m.K))
 	if err != nil {
 		return err

@@ -48,7 +48,7 @@ func (k *Kernels) LinearGrad(rec *vk.Recorder, l LinearGrad) error {
 
 // linearGradTile records the kernel that runs everywhere.
 func (k *Kernels) linearGradTile(rec *vk.Recorder, l LinearGrad, tile shaders.Tile) error {
-	p, err := k.pipeline(k.names.linearGrad, tile.Workgroup, tile.Rows, tile.Columns/4, l.Product.step(), l.mixture(tile.Rows))
+	p, err := k.pipeline(k.byPair("linear_grad"), tile.Workgroup, tile.Rows, tile.Columns/4, l.Product.step(), l.mixture(tile.Rows))
 	if err != nil {
 		return err
 	}

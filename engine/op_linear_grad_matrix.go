@@ -7,7 +7,7 @@ import (
 
 // linearGradMatrix records the product's gradient on cooperative matrices.
 func (k *Kernels) linearGradMatrix(rec *vk.Recorder, l LinearGrad, t shaders.MatrixTile) error {
-	p, err := k.pipeline(k.names.linearGradMatrix, append(k.matrixConstants(t), l.mixture(t.Rows))...)
+	p, err := k.pipeline(k.byAct("linear_grad_matrix"), append(k.matrixConstants(t), l.mixture(t.Rows))...)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 
 // linearMatrix records the product on cooperative matrices.
 func (k *Kernels) linearMatrix(rec *vk.Recorder, l Linear, t shaders.MatrixTile) error {
-	p, err := k.pipeline(k.names.linearMatrix, append(k.matrixConstants(t), uint32(l.Epilogue), l.mixture(t.Rows))...)
+	p, err := k.pipeline(k.byAct("linear_matrix"), append(k.matrixConstants(t), uint32(l.Epilogue), l.mixture(t.Rows))...)
 	if err != nil {
 		return err
 	}

@@ -35,9 +35,9 @@ func (k *Kernels) onMatrices2(l Linear) bool {
 
 // linearMatrix2 records the product on a workgroup's cooperative matrices.
 func (k *Kernels) linearMatrix2(rec *vk.Recorder, l Linear) error {
-	name := k.names.linearMatrix2
+	name := k.byAct("linear_matrix2")
 	if l.Epilogue.gated() {
-		name = k.names.linearMatrix2Gated
+		name = k.byAct("linear_matrix2") + "-gated"
 	}
 	p, err := k.pipeline(name, uint32(l.Epilogue), l.mixture(matrix2Tile))
 	if err != nil {

@@ -31,7 +31,7 @@ func (k *Kernels) linearVector(rec *vk.Recorder, l Linear, v shaders.Vector) err
 		return fmt.Errorf("BUG: linear_vector: rows of %d weights", l.In)
 	}
 	rows := min(l.Rows, v.MaxRows)
-	p, err := k.pipeline(k.names.linearVector, v.Workgroup, uint32(rows), v.Columns, uint32(l.Epilogue), v.Depth,
+	p, err := k.pipeline(k.byPair("linear_vector"), v.Workgroup, uint32(rows), v.Columns, uint32(l.Epilogue), v.Depth,
 		bit(l.Slots.Size > 0), bit(l.Norm.Size > 0))
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func (k *Kernels) LoRAGrad(rec *vk.Recorder, l LoRAGrad) error {
 	}
 	t := k.Tuning.LoRAGrad
 	each := min(int(t.Quads), ceil(l.MaxRank, 4))
-	p, err := k.pipeline(k.names.loraGrad, t.Workgroup, uint32(each), bit(l.step() == 4), t.Shares, t.Ahead)
+	p, err := k.pipeline(k.byAct("lora_grad"), t.Workgroup, uint32(each), bit(l.step() == 4), t.Shares, t.Ahead)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ const (
 func (k *Kernels) loraGradMatrix(rec *vk.Recorder, l LoRAGrad) error {
 	t, shape := k.Tuning.AdapterMatrix, k.matrixShape()
 	workgroup := t.Across * t.Shares * uint32(k.device.Info.SubgroupSize)
-	p, err := k.pipeline(k.names.loraGradMatrix, workgroup, t.Across, t.Shares, uint32(shape.M), uint32(shape.N), uint32(shape.K))
+	p, err := k.pipeline(k.byAct("lora_grad_matrix"), workgroup, t.Across, t.Shares, uint32(shape.M), uint32(shape.N), uint32(shape.K))
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (k *Kernels) normShape(n Norm) (p *vk.Pipeline, blocks, groups int, err err
 		ranks, blocks = k.rankShape(*n.Shrink)
 		groups = n.Shrink.Count * blocks
 	}
-	p, err = k.pipeline(k.names.norm, t.ShrinkWorkgroup, height, ranks, bit(t.ShrinkSplitK))
+	p, err = k.pipeline(k.byAct("norm"), t.ShrinkWorkgroup, height, ranks, bit(t.ShrinkSplitK))
 	return p, blocks, n.Rows + groups, err
 }
 

@@ -36,7 +36,7 @@ func (k *Kernels) NormGrad(rec *vk.Recorder, n NormGrad) error {
 	if err := n.check(k.Act.Size()); err != nil {
 		return err
 	}
-	p, err := k.pipeline(k.names.normGrad, k.Tuning.ShrinkWorkgroup)
+	p, err := k.pipeline(k.byAct("norm_grad"), k.Tuning.ShrinkWorkgroup)
 	if err != nil {
 		return err
 	}

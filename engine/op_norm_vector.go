@@ -9,6 +9,6 @@ func (k *Kernels) normVectorShape(n Norm) (p *vk.Pipeline, blocks, groups int, e
 		height = n.Shrink.height(k.Tuning)
 		blocks, groups = k.vectorBlocks(*n.Shrink)
 	}
-	p, err = k.pipeline(k.names.normVector, t.Workgroup, height, t.Ranks, t.Depth)
+	p, err = k.pipeline(k.byAct("norm_vector"), t.Workgroup, height, t.Ranks, t.Depth)
 	return p, blocks, n.Rows + groups, err
 }

@@ -74,7 +74,7 @@ func (k *Kernels) Optimizer(rec *vk.Recorder, o OptimizerStep) error {
 		field{"Rows", o.Rows, optimizerRowBytes * o.Updates}, field{"Norms", o.Norms, 4 * o.Updates})); err != nil {
 		return err
 	}
-	p, err := k.pipeline(k.names.optimizer, k.Tuning.MapWorkgroup)
+	p, err := k.pipeline(k.byAct("optimizer"), k.Tuning.MapWorkgroup)
 	if err != nil {
 		return err
 	}

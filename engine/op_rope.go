@@ -65,7 +65,7 @@ func (k *Kernels) Rope(rec *vk.Recorder, r Rope) error {
 		return err
 	}
 	wg := k.Tuning.MapWorkgroup
-	p, err := k.pipeline(k.names.rope, wg)
+	p, err := k.pipeline(k.byAct("rope"), wg)
 	if err != nil {
 		return err
 	}

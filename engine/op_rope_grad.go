@@ -38,7 +38,7 @@ func (k *Kernels) RopeGrad(rec *vk.Recorder, r RopeGrad) error {
 		return err
 	}
 	wg := k.Tuning.MapWorkgroup
-	p, err := k.pipeline(k.names.ropeGrad, wg, uint32(r.Size), bit(r.normed()))
+	p, err := k.pipeline(k.byAct("rope_grad"), wg, uint32(r.Size), bit(r.normed()))
 	if err != nil {
 		return err
 	}

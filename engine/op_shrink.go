@@ -51,7 +51,7 @@ func (k *Kernels) Shrink(rec *vk.Recorder, s Shrink) error {
 	}
 	t := k.Tuning
 	ranks, blocks := k.rankShape(s)
-	p, err := k.pipeline(k.names.shrink, t.ShrinkWorkgroup, s.Tiles.height(t), ranks, bit(t.ShrinkSplitK))
+	p, err := k.pipeline(k.byAct("shrink"), t.ShrinkWorkgroup, s.Tiles.height(t), ranks, bit(t.ShrinkSplitK))
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (k *Kernels) ShrinkGrad(rec *vk.Recorder, s ShrinkGrad) error {
 	if t.ShrinkSplitK {
 		quadsEach, apart = t.ShrinkGradQuads, 1
 	}
-	p, err := k.pipeline(k.names.shrinkGrad, t.ShrinkWorkgroup, s.Tiles.height(t), quadsEach, bit(t.ShrinkSplitK), s.step())
+	p, err := k.pipeline(k.byAct("shrink_grad"), t.ShrinkWorkgroup, s.Tiles.height(t), quadsEach, bit(t.ShrinkSplitK), s.step())
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@ import "loquetier/engine/vk"
 
 // shrinkGradMatrix records ShrinkGrad on cooperative matrices.
 func (k *Kernels) shrinkGradMatrix(rec *vk.Recorder, s ShrinkGrad) error {
-	p, err := k.shrinkMatrixPipeline(k.names.shrinkGradMatrix)
+	p, err := k.shrinkMatrixPipeline(k.byAct("shrink_grad_matrix"))
 	if err != nil {
 		return err
 	}

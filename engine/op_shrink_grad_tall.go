@@ -5,7 +5,7 @@ import "loquetier/engine/vk"
 // shrinkGradTall records ShrinkGrad in the family for many rows.
 func (k *Kernels) shrinkGradTall(rec *vk.Recorder, s ShrinkGrad) error {
 	quads, blocks := k.tallBlocks(s.MaxRank)
-	p, err := k.pipeline(k.names.shrinkGradTall, k.Tuning.Tall.Workgroup, s.Tiles.tallHeight(k), quads)
+	p, err := k.pipeline(k.byAct("shrink_grad_tall"), k.Tuning.Tall.Workgroup, s.Tiles.tallHeight(k), quads)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (k *Kernels) adaptersOnMatrices(p Product) bool {
 
 // shrinkMatrix records Shrink on cooperative matrices.
 func (k *Kernels) shrinkMatrix(rec *vk.Recorder, s Shrink) error {
-	p, err := k.shrinkMatrixPipeline(k.names.shrinkMatrix)
+	p, err := k.shrinkMatrixPipeline(k.byAct("shrink_matrix"))
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,7 @@ import "loquetier/engine/vk"
 // shrinkTall records Shrink in the family for many rows.
 func (k *Kernels) shrinkTall(rec *vk.Recorder, s Shrink) error {
 	quads, blocks := k.tallBlocks(s.MaxRank)
-	p, err := k.pipeline(k.names.shrinkTall, k.Tuning.Tall.Workgroup, s.Tiles.tallHeight(k), quads)
+	p, err := k.pipeline(k.byAct("shrink_tall"), k.Tuning.Tall.Workgroup, s.Tiles.tallHeight(k), quads)
 	if err != nil {
 		return err
 	}

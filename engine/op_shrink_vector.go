@@ -11,7 +11,7 @@ func (k *Kernels) sumsSuit(width int) bool {
 // shrinkVector records Shrink in the family for few rows on a GPU.
 func (k *Kernels) shrinkVector(rec *vk.Recorder, s Shrink) error {
 	t := k.Tuning.ShrinkVector
-	p, err := k.pipeline(k.names.shrinkVector, t.Workgroup, s.height(k.Tuning), t.Ranks, t.Depth)
+	p, err := k.pipeline(k.byAct("shrink_vector"), t.Workgroup, s.height(k.Tuning), t.Ranks, t.Depth)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (k *Kernels) SiLUGrad(rec *vk.Recorder, s SiLUGrad) error {
 		return err
 	}
 	wg := k.Tuning.MapWorkgroup
-	p, err := k.pipeline(k.names.siluGrad, wg)
+	p, err := k.pipeline(k.byAct("silu_grad"), wg)
 	if err != nil {
 		return err
 	}
