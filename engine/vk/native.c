@@ -65,7 +65,7 @@ static const struct {
 	[LQ_ADDRESS] = {1000257000, NULL, 1},
 	[LQ_FLOAT16] = {1000082000, NULL, 1},
 	[LQ_STORAGE16] = {1000083000, NULL, 1},
-	[LQ_MEMORY_MODEL] = {1000211000, NULL, 1}, // cooperative matrices are defined in its terms
+	[LQ_MEMORY_MODEL] = {1000211000, NULL, 1 | 2}, // cooperative matrices are defined in its terms; atomics are of device scope
 	[LQ_MATRIX] = {1000506000, "VK_KHR_cooperative_matrix", 1},
 	[LQ_MATRIX2] = {1000593000, "VK_NV_cooperative_matrix2", 0x7f},
 	[LQ_BFLOAT16] = {1000141000, "VK_KHR_shader_bfloat16", 1 | 4}, // the type, and matrices of it
@@ -178,6 +178,8 @@ int lq_query(void *gipa, void *instance, void *physical, lq_abilities *out) {
 	for (int i = 0; i < LQ_FEATURES; i++)
 		for (int j = 0; j < 8; j++)
 			if (features[i].used >> j & 1) out->features[i][j] = chained[i].value[j];
+	// With the model but without its device scope atomics would not be allowed.
+	if (!out->features[LQ_MEMORY_MODEL][1]) out->features[LQ_MEMORY_MODEL][0] = 0;
 	if (out->features[LQ_MATRIX][0]) query_shapes(get, instance, physical, out);
 	return 0;
 }
