@@ -169,8 +169,8 @@ func Tunings() []Tuning {
 			MatrixGrad: MatrixTile{Rows: 128, Columns: 128, Depth: 32, SubgroupRows: 64, SubgroupColumns: 64, Shares: 1}, MatrixMany: 256,
 			Matrix2Tiles:    256,
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkVector: ShrinkVector{Workgroup: 256, Ranks: 2, Depth: 2}, ShrinkGradQuads: 2,
-			Tall:             Tall{From: 65, Workgroup: 128, Rows: 8, Quads: 2},
-			LoRAGrad:         Outer{Workgroup: 256, Shares: 16, Ahead: 8, Quads: 2},
+			Tall:             Tall{From: 65, Workgroup: 64, Rows: 8, Quads: 2},
+			LoRAGrad:         Outer{Workgroup: 128, Shares: 16, Ahead: 8, Quads: 2},
 			AdapterMatrix:    OnMatrices{Subgroups: 8, Depth: 64, Across: 2, Shares: 4},
 			CrossEntropy:     Sweep{Workgroup: 512, Ahead: 4},
 			PrefillWorkgroup: 128, PrefillLanes: 4, PrefillMatrix: []AttentionTile{
