@@ -94,7 +94,7 @@ func (c compiler) compileAll(kernels []shaders.Kernel) ([][]byte, error) {
 // folder work under the kernel's name.
 func (c compiler) compile(k shaders.Kernel, work string) ([]byte, error) {
 	file := filepath.Join(work, k.Name()+".spv")
-	args := []string{"-V", "--quiet", "--target-env", target(k), "-I" + c.sources}
+	args := []string{"-V", "-g0", "--quiet", "--target-env", target(k), "-I" + c.sources}
 	for _, define := range k.Defines {
 		args = append(args, "-D"+define)
 	}
