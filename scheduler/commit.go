@@ -67,6 +67,7 @@ func (s *Scheduler) append(q *sequence, pick batch.Pick) {
 		s.end(q, Event{Finish: Stop})
 		return
 	}
+	s.punctual(q)
 	q.output = append(q.output, pick.Token)
 	q.count(pick.Token)
 	q.events <- Event{Token: &pick}

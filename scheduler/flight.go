@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"loquetier/engine/batch"
 )
@@ -16,8 +17,13 @@ import (
 // dropped at commit. It does no harm: its blocks are given to others, but steps run in
 // order, so whoever gets them writes later.
 type flight struct {
-	shares []share
-	works  []*work
+	shares  []share
+	works   []*work
+	mix     mix
+	limit   Limit
+	started time.Time
+
+	decision Decision
 }
 
 // depth is how many steps are in flight for a moment: one runs, one has been
@@ -51,6 +57,7 @@ func (s *Scheduler) step() error {
 func (s *Scheduler) start() (bool, error) {
 	f := &flight{}
 	f.shares, f.works = s.plan()
+	f.started = time.Now()
 	step := batch.Step{Spans: make([]batch.Span, len(f.shares))}
 	for i, sh := range f.shares {
 		step.Spans[i] = sh.span
@@ -66,6 +73,8 @@ func (s *Scheduler) start() (bool, error) {
 		return false, fmt.Errorf("run a step: %w", err)
 	}
 	f.expect()
+	f.measure(&step)
+	f.decision = s.decide(f)
 	s.flights = append(s.flights, f)
 	return true, nil
 }
@@ -99,9 +108,37 @@ func (s *Scheduler) land(most int) error {
 			s.release(f)
 			return fmt.Errorf("run a step: %w", err)
 		}
+		s.clock(f)
 		s.commit(f, result)
+		if s.decided != nil {
+			s.decided(f.decision)
+		}
 	}
 	return nil
+}
+
+// measure counts what is in a step.
+func (f *flight) measure(step *batch.Step) {
+	for i := range step.Spans {
+		f.mix.span(&step.Spans[i])
+	}
+	f.mix[mixUpdates] = float64(len(step.Updates))
+	f.limit = LimitNothing
+}
+
+// clock takes the time of a step that has just ended: it began when it was
+// started, or when the step before it ended.
+func (s *Scheduler) clock(f *flight) {
+	begun := f.started
+	if s.landed.After(begun) {
+		begun = s.landed
+	}
+	s.landed = time.Now()
+	took := s.landed.Sub(begun)
+	f.decision.Predicted, f.decision.Bound = 1000*s.cost.predict(&f.mix), 1000*s.cost.bound(&f.mix)
+	f.decision.Measured = float64(took) / float64(time.Millisecond)
+	s.cost.learn(&f.mix, took)
+	s.totals.count(&f.decision, took, 0)
 }
 
 // abandon waits for the steps in flight, whose results are of no use.

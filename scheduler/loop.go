@@ -19,26 +19,34 @@ var ErrClosed = errors.New("the scheduler has stopped")
 type Scheduler struct {
 	runner    Runner
 	limits    Limits
+	targets   Targets
+	floor     floor
+	cost      Cost           // of steps
+	decided   func(Decision) // nil: nobody listens
 	blocks    *blocks
 	running   []*sequence // in order: the last is preempted first
 	flights   []*flight   // the oldest first
 	preempted uint64      // times
 	reused    uint64      // tokens
-	turn      int         // which source is asked for work first
+	landed    time.Time   // when a step was last waited for
+	totals    Totals
 	wake      chan struct{}
 
 	mu       sync.Mutex // guards what follows
 	waiting  queue
 	accepted uint64 // requests
 	between  []func()
-	sources  []Source
+	sources  []*contender
+	turn     float64 // the start of the source that was served first the last time
 	stats    Stats
+	known    Cost   // what Cost returns
+	told     Totals // what Totals returns
 	closed   bool
 }
 
 // New makes a scheduler for a runner.
 func New(runner Runner, options ...Option) *Scheduler {
-	s := &Scheduler{runner: runner, blocks: newBlocks(runner.CacheBlocks()), waiting: newQueue(), wake: make(chan struct{}, 1)}
+	s := &Scheduler{runner: runner, blocks: newBlocks(runner.CacheBlocks()), waiting: newQueue(), wake: make(chan struct{}, 1), cost: NewCost(), floor: floor{share: DefaultFloor}}
 	for _, option := range options {
 		option(s)
 	}
@@ -182,7 +190,7 @@ func (s *Scheduler) shutDown(err error) {
 
 // close lets nothing more in, fails what waits, and returns the sources that
 // were left.
-func (s *Scheduler) close(err error) []Source {
+func (s *Scheduler) close(err error) []*contender {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true

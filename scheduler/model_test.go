@@ -8,8 +8,8 @@ import (
 	"loquetier/engine/batch"
 )
 
-// mix stirs a value into a hash.
-func mix(h, v uint64) uint64 {
+// stir mixes a value into a hash.
+func stir(h, v uint64) uint64 {
 	h = (h ^ v) * 0x9E3779B97F4A7C15
 	return h ^ h>>29
 }
@@ -19,7 +19,7 @@ func mix(h, v uint64) uint64 {
 func answer(slot int, version uint64, history []int32, w batch.Want) batch.Pick {
 	h := begun(slot, version)
 	for _, token := range history {
-		h = mix(h, uint64(token))
+		h = stir(h, uint64(token))
 	}
 	if slot == damaged && h%16 == 0 {
 		return batch.Pick{Token: -1}
@@ -28,23 +28,23 @@ func answer(slot int, version uint64, history []int32, w batch.Want) batch.Pick 
 	if w.Target < 0 {
 		pick.Token = int32(draw(h, w.Sampling) % vocab)
 	}
-	pick.LogProb = -float32(mix(h, uint64(pick.Token)) % 1000)
+	pick.LogProb = -float32(stir(h, uint64(pick.Token)) % 1000)
 	if slot == damaged && h%16 == 1 {
 		pick.LogProb = float32(math.NaN())
 	}
 	for i := range w.TopN {
-		pick.Top = append(pick.Top, batch.TokenLogProb{Token: int32(mix(h, uint64(i)) % vocab)})
+		pick.Top = append(pick.Top, batch.TokenLogProb{Token: int32(stir(h, uint64(i)) % vocab)})
 	}
 	return pick
 }
 
 // begun is the hash of no tokens.
-func begun(slot int, version uint64) uint64 { return mix(mix(1, uint64(slot)), version) }
+func begun(slot int, version uint64) uint64 { return stir(stir(1, uint64(slot)), version) }
 
 // draw hashes what sampling depends on, whatever the order of its edits and
 // however many of them change nothing.
 func draw(h uint64, s batch.Sampling) uint64 {
-	h = mix(mix(mix(h, s.Seed), uint64(s.Step)), uint64(math.Float32bits(s.Temperature)))
+	h = stir(stir(stir(h, s.Seed), uint64(s.Step)), uint64(math.Float32bits(s.Temperature)))
 	edits := slices.SortedFunc(slices.Values(s.Edits), func(a, b batch.Edit) int { return cmp.Compare(a.Token, b.Token) })
 	for _, e := range edits {
 		inPrompt := e.InPrompt && s.Repetition != 1
@@ -52,10 +52,10 @@ func draw(h uint64, s batch.Sampling) uint64 {
 			e.Count = 0
 		}
 		if inPrompt || e.Count > 0 || e.Bias != 0 {
-			h = mix(mix(mix(h, uint64(e.Token)), uint64(e.Count)), uint64(math.Float32bits(e.Bias)))
+			h = stir(stir(stir(h, uint64(e.Token)), uint64(e.Count)), uint64(math.Float32bits(e.Bias)))
 		}
 		if inPrompt {
-			h = mix(h, 1)
+			h = stir(h, 1)
 		}
 	}
 	return h

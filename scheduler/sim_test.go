@@ -220,7 +220,7 @@ func (m *sim) runSpan(span *batch.Span) ([]batch.Pick, error) {
 	}
 	past := m.pastOf(span, span.Position)
 	for i, token := range span.Tokens {
-		past = mix(past, uint64(token))
+		past = stir(past, uint64(token))
 		m.cells[place(span, span.Position+i)] = cell{span.Position + i, token, past, len(m.steps)}
 	}
 	history = append(history, span.Tokens...)
@@ -255,7 +255,7 @@ func (m *sim) history(span *batch.Span) ([]int32, error) {
 	past := begun(span.Slot, m.versions[span.Slot])
 	for i := range span.Position {
 		c, ok := m.cells[place(span, i)]
-		past = mix(past, uint64(c.token))
+		past = stir(past, uint64(c.token))
 		if !ok || c.position != i || c.past != past {
 			return nil, fmt.Errorf("position %d of slot %d, blocks %v, holds what was written for something else", i, span.Slot, span.Blocks)
 		}

@@ -1,8 +1,10 @@
 package scheduler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"loquetier/engine/batch"
@@ -28,21 +30,38 @@ type Source interface {
 
 // work is one source's part of a planned step.
 type work struct {
-	source  Source
+	source  *contender
 	spans   []batch.Span
 	updates []batch.Update
 	picks   [][]batch.Pick
 }
 
+// contender is a source that competes with others for rows. Contenders are
+// asked in the order of their starts: of what each has got, divided by its weight
+// (start-time fair queuing, Goyal, Vin and Cheng 1996). One that has had less to offer
+// than it could have got does not save that up.
+type contender struct {
+	Source
+	weight float64
+	start  float64 // rows that it has got, divided by its weight
+}
+
 // Train adds a source: from the next step on its work fills what requests
 // leave of a step.
-func (s *Scheduler) Train(source Source) error {
+func (s *Scheduler) Train(source Source) error { return s.TrainWeighted(source, 1) }
+
+// TrainWeighted adds a source that gets weight times as many rows as one of
+// weight 1, where both want all they can get. The weight is more than 0.
+func (s *Scheduler) TrainWeighted(source Source, weight float64) error {
+	if !(weight > 0) || math.IsInf(weight, 0) {
+		return fmt.Errorf("weight %v of a training job: it takes a number greater than 0", weight)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return ErrClosed
 	}
-	s.sources = append(s.sources, source)
+	s.sources = append(s.sources, &contender{source, weight, s.turn})
 	s.rouse()
 	return nil
 }
@@ -51,30 +70,40 @@ func (s *Scheduler) Train(source Source) error {
 func (s *Scheduler) dropSources() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sources = slices.DeleteFunc(s.sources, Source.Done)
+	s.sources = slices.DeleteFunc(s.sources, func(c *contender) bool { return c.Done() })
 }
 
-// offers asks the sources for work, first the one after that which was first
-// to get room the last time, so that none starves where a step has no room for all.
-func (s *Scheduler) offers(rows int) []*work {
+// contenders are the sources in the order in which they are asked.
+func (s *Scheduler) contenders() []*contender {
 	s.mu.Lock()
-	sources := slices.Clone(s.sources)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	sorted := slices.Clone(s.sources)
+	for _, c := range sorted {
+		c.start = max(c.start, s.turn)
+	}
+	slices.SortStableFunc(sorted, func(a, b *contender) int { return cmp.Compare(a.start, b.start) })
+	return sorted
+}
+
+// offers asks the sources for work, one after the other, as long as there is room.
+func (s *Scheduler) offers(rows int) []*work {
+	sources := s.contenders()
 	room := min(rows, s.runner.TrainRows())
-	first := s.turn
 	var all []*work
-	for i := range sources {
-		at := (first + i) % len(sources)
-		w := s.offer(sources[at], room, all)
+	for _, source := range sources {
+		w := s.offer(source, room, all)
 		if w == nil {
 			continue
 		}
 		if len(all) == 0 {
-			s.turn = at + 1
+			s.begin(source.start)
 		}
+		n := 0
 		for i := range w.spans {
-			room -= len(w.spans[i].Tokens)
+			n += len(w.spans[i].Tokens)
 		}
+		room -= n
+		source.start += float64(n) / source.weight
 		all = append(all, w)
 	}
 	if len(all) == 0 && rows == s.runner.MaxRows() {
@@ -83,9 +112,17 @@ func (s *Scheduler) offers(rows int) []*work {
 	return all
 }
 
+// begin notes how much the first to be served has got: whoever is behind it
+// wanted no more.
+func (s *Scheduler) begin(start float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turn = start
+}
+
 // offer asks a source for work; nil: it has none that fits, or what it offers
 // cannot run and it has failed.
-func (s *Scheduler) offer(source Source, room int, others []*work) *work {
+func (s *Scheduler) offer(source *contender, room int, others []*work) *work {
 	if source.Done() {
 		return nil
 	}
@@ -175,7 +212,7 @@ func (b *blocks) release(w *work) {
 
 // failSources ends the sources that had no work for a step that was theirs
 // alone: they never will.
-func (s *Scheduler) failSources(sources []Source) {
+func (s *Scheduler) failSources(sources []*contender) {
 	for _, source := range sources {
 		if !source.Done() {
 			source.Fail(fmt.Errorf("its next sequence does not fit: a step takes %d training rows and the cache has %d blocks of %d tokens",

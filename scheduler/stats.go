@@ -9,6 +9,8 @@ type Stats struct {
 	BlocksUsed   int // by running requests, however many share them, and by sources
 	BlocksCached int // kept for requests with the same beginning; taken when room is needed
 	BlocksFree   int
+
+	Sources int // of training
 }
 
 // Stats returns a snapshot taken before the step that is running; Waiting is
@@ -17,11 +19,11 @@ func (s *Scheduler) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := s.stats
-	stats.Waiting = s.waiting.size
+	stats.Waiting, stats.Sources = s.waiting.size, len(s.sources)
 	return stats
 }
 
-// record takes the snapshot that Stats returns.
+// record takes the snapshots that Stats, Totals and Cost return.
 func (s *Scheduler) record() {
 	stats := Stats{
 		Running: len(s.running), Preempted: s.preempted, PrefixTokens: s.reused,
@@ -30,5 +32,5 @@ func (s *Scheduler) record() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stats = stats
+	s.stats, s.known, s.told = stats, s.cost, s.totals
 }
