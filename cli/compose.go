@@ -225,7 +225,7 @@ func (s *session) slots() int {
 
 // start runs the scheduler until the session is closed.
 func (s *session) start() {
-	s.scheduler = scheduler.New(s.engine)
+	s.scheduler = scheduler.New(s.engine, s.options.limits.options()...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

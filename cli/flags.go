@@ -36,6 +36,7 @@ type modelOptions struct {
 	reserve       int64 // bytes of device memory that jobs will take
 	profile       bool
 	stamps        bool // time each kernel without printing the profile
+	limits        limitOptions
 	log           logOptions
 }
 

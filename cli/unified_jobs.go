@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"loquetier/cli/replay"
+	"loquetier/engine/batch"
+	"loquetier/train"
+)
+
+// Sizes of the jobs.
+const (
+	unifiedExamples = 64   // sequences of random tokens
+	unifiedLength   = 1024 // most tokens of them where nothing else is asked for
+	unifiedLR       = 1e-5 // small: random weights learn nothing
+	serveCache      = 32768
+)
+
+// prepareJobs makes the jobs' data and adapters, and room for them. What jobs
+// write is gone when the session is closed.
+func (u *unified) prepareJobs() error {
+	t, o := &u.training, &u.session.options
+	if u.length == 0 {
+		u.length = max(2, min(unifiedLength, t.context()/8))
+	}
+	if o.slots == 0 {
+		o.slots = max(u.slots(), u.adapters+u.jobCount)
+	}
+	if u.jobCount == 0 {
+		return nil
+	}
+	if u.length >= t.context() {
+		return fmt.Errorf("--length %d: the context is %d", u.length, t.context())
+	}
+	dir, err := os.MkdirTemp("", "loquetier-bench-")
+	if err != nil {
+		return fmt.Errorf("a folder for the jobs: %w", err)
+	}
+	u.later(func() error { return os.RemoveAll(dir) })
+	for i := range u.jobCount {
+		if err := u.addJob(i, dir); err != nil {
+			return err
+		}
+	}
+	if err := u.sizeTraining(); err != nil {
+		return err
+	}
+	for _, j := range t.jobs {
+		bytes, err := j.adapter.TrainingBytes(t.device, t.checkpoint, t.engineConfig())
+		if err := firstError(err, train.Check(t.config(j))); err != nil {
+			return err
+		}
+		o.reserve += bytes
+	}
+	return nil
+}
+
+// addJob makes a job that trains a new adapter until it is told to leave.
+func (u *unified) addJob(i int, dir string) error {
+	name := fmt.Sprintf("job-%d", i+1)
+	settings := train.DefaultSettings()
+	settings.Rank, settings.MicroBatch, settings.Seed = u.rank, u.micro, u.seed+uint64(i)
+	settings.Steps, settings.Epochs, settings.LR, settings.Schedule = math.MaxInt32, 0, unifiedLR, train.Constant
+	j := &trainingJob{jobOptions: jobOptions{name: name, out: filepath.Join(dir, name), settings: settings}}
+	random := rand.New(rand.NewPCG(settings.Seed, 2))
+	j.data = &train.Dataset{Name: name}
+	for range unifiedExamples {
+		ids := randomTokens(random, u.length+1, u.training.checkpoint.Config.VocabSize) // the last is only a target
+		j.data.Examples = append(j.data.Examples, train.Example{IDs: ids, Targets: append([]bool{false}, slices.Repeat([]bool{true}, u.length)...)})
+	}
+	u.training.jobs = append(u.training.jobs, j)
+	return u.training.newAdapter(j)
+}
+
+// sizeTraining decides how many training rows a step takes, as for train, and
+// makes room in the cache for them beside the requests.
+func (u *unified) sizeTraining() error {
+	o := &u.session.options
+	most, err := u.session.trainRows(u.training.checkpoint)
+	if err != nil {
+		return err
+	}
+	o.trainRows = min(max(u.length, min(u.length*u.micro*u.jobCount, most)), mostTrainRows)
+	if u.mostRows > 0 {
+		o.trainRows = u.mostRows
+	}
+	if o.cacheTokens == 0 {
+		o.cacheTokens = min(8*u.training.context(), serveCache) + 2*o.trainRows
+	}
+	return nil
+}
+
+// train starts the jobs and measures their tokens a second with nothing
+// beside them; the jobs go on. It is 0 where there are none.
+func (u *unified) train(ctx context.Context) (float64, error) {
+	if u.jobCount == 0 {
+		return 0, nil
+	}
+	u.view.begin("training alone", 0)
+	for _, j := range u.training.jobs {
+		if err := u.startJob(j); err != nil {
+			return 0, err
+		}
+	}
+	start := time.Now()
+	for wait := u.standalone; ; wait = 100 * time.Millisecond {
+		if err := firstError(sleep(ctx, wait), u.training.outcome()); err != nil {
+			return 0, err
+		}
+		if trained := u.trained.since(start); len(trained) > 2 {
+			return replay.Rate(trained), nil
+		}
+	}
+}
+
+func (u *unified) startJob(j *trainingJob) (err error) {
+	if stopped := u.scheduler.Do(func() { err = u.training.attachJob(j, nil) }); stopped != nil || err != nil {
+		return firstError(err, stopped)
+	}
+	source := &timedJob{Job: j.job, log: &u.trained, leaves: &u.trained.leave}
+	if err := u.scheduler.Train(source); err != nil {
+		j.job.Fail(err)
+		return err
+	}
+	return nil
+}
+
+// endJobs lets the jobs leave, which saves nothing, and takes them off the
+// device.
+func (u *unified) endJobs() error {
+	u.trained.leave.Store(true)
+	for _, j := range u.training.jobs {
+		<-j.job.Ended()
+		err := j.job.Err()
+		if stopped := u.scheduler.Do(func() { err = errors.Join(err, j.trainee.End()) }); stopped != nil || err != nil {
+			return j.wrap(firstError(err, stopped))
+		}
+	}
+	return nil
+}
+
+// timedJob is a job whose progress is noted, and which leaves between two of
+// its steps when it is told to.
+type timedJob struct {
+	*train.Job
+	log     *trainedLog
+	leaves  *atomic.Bool
+	offered int // tokens
+}
+
+// Next offers the job's next work.
+func (j *timedJob) Next(rows, blocks int) ([]batch.Span, []batch.Update) {
+	if j.leaves.Load() {
+		j.Leave()
+		return nil, nil
+	}
+	spans, updates := j.Job.Next(rows, blocks)
+	j.offered = 0
+	for i := range spans {
+		j.offered += len(spans[i].Tokens)
+	}
+	return spans, updates
+}
+
+// Commit takes what came of it.
+func (j *timedJob) Commit(picks [][]batch.Pick, norms []float64) {
+	j.Job.Commit(picks, norms)
+	j.log.add(j.offered)
+}
+
+// trainedLog is when how many training tokens were complete.
+type trainedLog struct {
+	leave atomic.Bool // the jobs are to leave
+
+	mu    sync.Mutex // guards what follows
+	times []time.Time
+	count []int // tokens
+}
+
+func (l *trainedLog) add(tokens int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.times, l.count = append(l.times, time.Now()), append(l.count, tokens)
+}
+
+// since is the progress after a time.
+func (l *trainedLog) since(start time.Time) []replay.Progress {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []replay.Progress
+	for i, at := range l.times {
+		if d := at.Sub(start); d > 0 {
+			all = append(all, replay.Progress{At: d, Tokens: l.count[i]})
+		}
+	}
+	return all
+}
+
+// total is all tokens so far.
+func (l *trainedLog) total() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, tokens := range l.count {
+		n += tokens
+	}
+	return n
+}

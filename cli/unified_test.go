@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"loquetier/cli/replay"
+)
+
+// A short trace with adapters and a job, beside each other and apart.
+func TestUnified(t *testing.T) {
+	dir := t.TempDir()
+	document, svg := filepath.Join(dir, "report.json"), filepath.Join(dir, "picture.svg")
+	t.Setenv("TMPDIR", t.TempDir())
+	o := call(t, "bench", "unified", "--model", "stories", "--trace", "../testdata/trace/short.csv", "--speed", "2", "--adapters", "2", "--compare",
+		"--length", "16", "--micro-batch", "2", "--standalone", "200ms", "--ttft", "1m", "--itl", "1m", "--max-wait", "1m", "--json", document, "--svg", svg)
+	require.Equal(t, exitOK, o.code, o.err)
+	text, err := os.ReadFile(document)
+	require.NoError(t, err)
+	r := decode[replay.Report](t, strings.ReplaceAll(string(text), "\n", "")+"\n")[0]
+	assert.Equal(t, []any{"short.csv", 2.0, "stories", 2, 1}, []any{r.Load, r.Speed, r.Model, r.Adapters, r.Jobs})
+	for _, s := range []replay.Summary{r.Summary, *r.Without} {
+		assert.Equal(t, []int{4, 4, 0, 0}, []int{s.Requests, s.Completed, s.Dropped, s.WaitOver6s})
+		assert.Equal(t, []float64{1, 1}, []float64{s.Attainment, s.GapsWithin}, "nothing takes a minute")
+		assert.True(t, 0 < s.TTFT.P50 && s.TTFT.P50 <= s.TTFT.P99 && 0 < s.ITL.P50 && s.ITL.P50 <= s.ITL.P99)
+		assert.InEpsilon(t, 222*s.DecodeRate, 31*s.PrefillRate, 0.01, "prompts and outputs as in the trace")
+	}
+	assert.Zero(t, r.Without.TrainRate)
+	assert.Positive(t, r.TrainAlone)
+	assert.InDelta(t, r.TrainRate/r.TrainAlone, r.TrainShare, 1e-3)
+	picture, err := os.ReadFile(svg)
+	require.NoError(t, err)
+	assert.Equal(t, 4, strings.Count(string(picture), `<circle class=""`))
+	assert.Contains(t, o.out, "SLO: completed, first token within 1m0s of when it was due")
+	assert.Regexp(t, `(?m)^ SLO attained +100\.00 % +100\.00 %$`, o.out)
+	assert.Equal(t, "warm-up\nrequests alone\ntraining alone\nrequests and training\n", o.err)
+	left, err := os.ReadDir(os.Getenv("TMPDIR"))
+	require.NoError(t, err)
+	assert.Empty(t, left, "the jobs' folders are gone")
+}
+
+// Requests that would wait too long, or in too long a queue, are dropped and counted.
+func TestUnifiedDropsWhatWaitsTooLong(t *testing.T) {
+	document := filepath.Join(t.TempDir(), "report.json")
+	succeedQuietly(t, "bench", "unified", "--model", "stories", "--load", "stable", "--requests", "12", "--speed", "10000", "--jobs", "0", "--cache-tokens", "1024", "--queue", "2", "--json", document)
+	text, err := os.ReadFile(document)
+	require.NoError(t, err)
+	r := decode[replay.Report](t, strings.ReplaceAll(string(text), "\n", "")+"\n")[0]
+	assert.Equal(t, 12, r.Completed+r.Dropped)
+	assert.Positive(t, r.Completed)
+	assert.Positive(t, r.Dropped)
+	assert.Equal(t, r.Dropped, r.WaitOver6s)
+}
+
+// succeedQuietly runs the program, whatever progress it tells.
+func succeedQuietly(t *testing.T, args ...string) {
+	t.Helper()
+	o := call(t, args...)
+	require.Equal(t, exitOK, o.code, o.err)
+}
+
+func TestUnifiedRefuses(t *testing.T) {
+	broken := write(t, "broken.csv", "time,prompt,output\n0,5,5\n1,5\n")
+	for args, want := range map[string]string{
+		"--load wild":                 `--load "wild": known are stable, mutable`,
+		"--load stable --trace x.csv": "--load and --trace exclude each other",
+		"--speed 0":                   `--speed "0": it takes 0.001 to 10000, or max`,
+		"--speed -1":                  `--speed "-1": it takes 0.001 to 10000, or max`,
+		"--speed fast":                `--speed "fast": it takes 0.001 to 10000, or max`,
+		"--speed NaN":                 `--speed "NaN": it takes 0.001 to 10000, or max`,
+		"--requests 0":                "--requests 0: it takes 1 to 1048576",
+		"--duration 0s":               "--duration 0s: it takes 100ms to 24h",
+		"--standalone -1s":            "--standalone -1s: it takes 100ms to 24h",
+		"--jobs -1":                   "--jobs -1: it takes 0 to 1024",
+		"--jobs 2000":                 "--jobs 2000: it takes 0 to 1024",
+		"--length 1":                  "--length 1: it takes 2 to 65536",
+		"--length 1024":               "--length 1024: the context is 1024",
+		"--micro-batch 0":             "--micro-batch 0: it takes 1 to 65536",
+		"--train-rows 8":              "job-1: block 1: the sequence has 129 tokens, but a step takes 8 rows of training: shorten it, or cut it off with --truncate",
+		"--rank 5":                    "--rank 5: it takes a multiple of 4, at most 512",
+		"--adapters -1":               "--adapters -1: it takes 0 to 4096",
+		"--adapters 4":                "--adapters 4: only 3 are given: add --adapter NAME=DIR",
+		"--itl 0s":                    "--itl 0s: it takes 1ms to 1h",
+		"--ttft -2s":                  "--ttft -2s: it takes 1ms to 1h",
+		"--queue 0":                   "--queue 0: it takes 1 or more",
+		"--max-wait 2h":               "--max-wait 2h0m0s: it takes 1ms to 1h",
+		"--trace gone.csv":            "open gone.csv: no such file or directory",
+		"--trace " + broken:           broken + ": line 3: 2 columns, but there are three: time, prompt tokens, generated tokens",
+		"--json gone/x.json":          "--json gone/x.json: there is no folder gone",
+		"--svg gone/x.svg":            "--svg gone/x.svg: there is no folder gone",
+		"--duration 100ms --load stable --seed 2": "no request is left of the load: choose a longer --duration",
+		"more": `unexpected argument "more": run 'loquetier bench unified --help'`,
+	} {
+		o := call(t, append(strings.Fields("bench unified --model stories"), strings.Fields(args)...)...)
+		assert.Equal(t, "loquetier: bench unified: "+want+"\n", o.err, args)
+		assert.Empty(t, o.out, args)
+		assert.NotEqual(t, exitOK, o.code, args)
+	}
+}
+
+func TestHighestSpeed(t *testing.T) {
+	for _, limit := range []float64{0.03, 0.9, 1, 1.3, 70} {
+		trials := 0
+		speed, err := highest(1, func(speed float64) (bool, error) {
+			trials++
+			return speed <= limit, nil
+		})
+		require.NoError(t, err)
+		assert.LessOrEqual(t, speed, limit)
+		assert.Greater(t, speed, limit/1.1)
+		assert.LessOrEqual(t, trials, 12)
+	}
+	_, err := highest(1, func(float64) (bool, error) { return true, nil })
+	assert.EqualError(t, err, "--speed max: the SLO is held at no speed or at any: choose other targets")
+	_, err = highest(1, func(float64) (bool, error) { return false, nil })
+	assert.EqualError(t, err, "--speed max: the SLO is held at no speed or at any: choose other targets")
+	lost := errors.New("lost")
+	_, err = highest(1, func(float64) (bool, error) { return true, lost })
+	assert.ErrorIs(t, err, lost)
+}
