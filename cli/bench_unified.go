@@ -15,6 +15,7 @@ import (
 	"loquetier/cli/replay"
 	"loquetier/engine/batch"
 	"loquetier/engine/weights"
+	"loquetier/scheduler"
 )
 
 func benchUnifiedCommand() *cli.Command {
@@ -39,11 +40,15 @@ func benchUnifiedCommand() *cli.Command {
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "`SEED` of a profile's times and lengths, and of all tokens"},
 			&cli.StringFlag{Name: "json", Usage: "write the report to `FILE`"},
 			&cli.StringFlag{Name: "svg", Usage: "draw load, latency and training over time into `FILE`"},
-		}, limitFlags()...)...),
+		}, limitFlags(limitOptions{targets: scheduler.DefaultTargets(), limits: scheduler.Limits{Wait: unifiedWait}})...)...),
 		Description: "loquetier bench unified --model stories --requests 60 --speed 2 --adapters 3 --compare --svg unified.svg\nloquetier bench unified --shape 8b --trace azure_conv.csv --duration 5m --speed 0.5 --cache-tokens 131072",
 		Action:      benchUnified,
 	}
 }
+
+// unifiedWait is the wait after which the published system counts a request
+// as lost.
+const unifiedWait = 6 * time.Second
 
 // unified is a benchmark of requests and training at once.
 type unified struct {
@@ -80,9 +85,6 @@ func benchUnified(c *cli.Context) error {
 		return err
 	}
 	u := &unified{}
-	if o.limits, err = limitsOf(c); err != nil {
-		return err
-	}
 	if u.unifiedOptions, err = unifiedOptionsOf(c); err != nil {
 		return err
 	}
@@ -91,7 +93,7 @@ func benchUnified(c *cli.Context) error {
 	}
 	return withCheckpoint(c, o, func(s *session, checkpoint *weights.Checkpoint) error {
 		u.session, u.training, u.view = s, training{session: s, checkpoint: checkpoint}, newUnifiedView(c, &u.trained)
-		u.targets = replay.Targets{TTFT: o.limits.ttft, ITL: o.limits.itl}
+		u.targets = replay.Targets(o.limits.targets)
 		if err := firstError(u.prepareJobs(), s.serve(checkpoint), c.Context.Err()); err != nil {
 			return err
 		}

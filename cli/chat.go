@@ -24,7 +24,7 @@ const chatHelp = `/use NAME     answer with an adapter; /use base without
 func chatCommand() *cli.Command {
 	return &cli.Command{
 		Name: "chat", Usage: "talk to the model, a line a turn",
-		Flags: modelFlags(slices.Concat([]cli.Flag{useFlag()}, samplingFlags(512, 0.7))...),
+		Flags: modelFlags(slices.Concat([]cli.Flag{useFlag()}, samplingFlags(512, 0.7), limitFlags(limitOptions{}))...),
 		Description: `loquetier chat --model stories
 loquetier chat --model DIR --adapter tuned=DIR --use tuned`,
 		Action: chatAction,

@@ -102,8 +102,7 @@ func (s *session) serve(checkpoint *weights.Checkpoint) error {
 	if err := s.attachAdapters(); err != nil {
 		return err
 	}
-	s.start()
-	return nil
+	return s.start(checkpoint)
 }
 
 // attachAdapters registers the adapters given and brings the first ones onto the
@@ -224,8 +223,12 @@ func (s *session) slots() int {
 }
 
 // start runs the scheduler until the session is closed.
-func (s *session) start() {
-	s.scheduler = scheduler.New(s.engine, s.options.limits.options()...)
+func (s *session) start(checkpoint *weights.Checkpoint) error {
+	options, err := s.control(checkpoint.Fingerprint())
+	if err != nil {
+		return err
+	}
+	s.scheduler = scheduler.New(s.engine, options...)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -239,6 +242,7 @@ func (s *session) start() {
 		<-done
 		return nil
 	})
+	return nil
 }
 
 func (s *session) attach(a adapterOption) error {

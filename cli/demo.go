@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,9 +30,9 @@ const (
 func demoCommand() *cli.Command {
 	return &cli.Command{
 		Name: "demo", Usage: "show the embedded model: adapters at work and one in training, in the same steps",
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.IntFlag{Name: "steps", Value: demoSteps, Usage: "train `N` optimizer steps"},
-		}, deviceFlags()...),
+		}, limitFlags(limitOptions{}), deviceFlags()),
 		Description: "loquetier demo",
 		Action:      demoAction,
 	}
@@ -48,6 +49,10 @@ func demoAction(c *cli.Context) error {
 		model: stories, device: c.String("device"), dtype: c.String("dtype"), family: c.String("family"),
 		context: c.Int("context"), cacheTokens: c.Int("cache-tokens"), slots: c.Int("slots"), profile: c.Bool("profile"),
 		log: logOptions{c.String("log-level"), c.String("log-format")}, trainRows: demoRows,
+	}
+	var err error
+	if o.limits, err = limitsOf(c); err != nil {
+		return err
 	}
 	if err := o.check(c); err != nil {
 		return err

@@ -78,6 +78,10 @@ func modelOptionsOf(c *cli.Context) (modelOptions, error) {
 		shape: c.String("shape"), layers: c.Int("layers"), context: c.Int("context"), cacheTokens: c.Int("cache-tokens"), slots: c.Int("slots"), profile: c.Bool("profile"),
 		log: logOptions{c.String("log-level"), c.String("log-format")},
 	}
+	var err error
+	if o.limits, err = limitsOf(c); err != nil {
+		return o, err
+	}
 	switch {
 	case o.shape != "":
 		if err := o.checkShape(); err != nil {

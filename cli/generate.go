@@ -25,7 +25,7 @@ func generateCommand() *cli.Command {
 	}
 	return &cli.Command{
 		Name: "generate", Usage: "continue a prompt, or all prompts of a file in one batch",
-		Flags: modelFlags(slices.Concat(own, samplingFlags(128, 0))...),
+		Flags: modelFlags(slices.Concat(own, samplingFlags(128, 0), limitFlags(limitOptions{}))...),
 		Description: `loquetier generate --model stories --prompt 'Once upon a time' --temperature 0.7
 loquetier generate --model stories --prompt 'Once upon a time' --use stories/upper --json
 loquetier generate --model DIR --adapter a=DIR --adapter b=DIR --requests requests.jsonl`,

@@ -16,7 +16,7 @@ import (
 func trainCommand() *cli.Command {
 	return &cli.Command{
 		Name: "train", Usage: "fine-tune adapters of a model, one or several at once",
-		Flags: modelFlags(trainFlags()...),
+		Flags: modelFlags(append(trainFlags(), decisionsFlag())...),
 		Description: `loquetier train --model stories --data stories.jsonl --out tuned --rank 8 --steps 200 --lr 1e-3
 loquetier train --model DIR --data book.txt --block 128 --eval-data rest.txt --eval-every 50 --out tuned
 loquetier train --model DIR --jobs jobs.jsonl`,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"loquetier/cli/replay"
+	"loquetier/scheduler"
 )
 
 // A short trace with adapters and a job, beside each other and apart.
@@ -47,8 +49,11 @@ func TestUnified(t *testing.T) {
 
 // Requests that would wait too long, or in too long a queue, are dropped and counted.
 func TestUnifiedDropsWhatWaitsTooLong(t *testing.T) {
-	document := filepath.Join(t.TempDir(), "report.json")
-	succeedQuietly(t, "bench", "unified", "--model", "stories", "--load", "stable", "--requests", "12", "--speed", "10000", "--jobs", "0", "--cache-tokens", "1024", "--queue", "2", "--json", document)
+	dir := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", dir)
+	document, decisions := filepath.Join(dir, "report.json"), filepath.Join(dir, "decisions.jsonl")
+	succeedQuietly(t, "bench", "unified", "--model", "stories", "--load", "stable", "--requests", "12", "--speed", "10000", "--jobs", "0", "--cache-tokens", "1024", "--queue", "2",
+		"--json", document, "--decisions", decisions)
 	text, err := os.ReadFile(document)
 	require.NoError(t, err)
 	r := decode[replay.Report](t, strings.ReplaceAll(string(text), "\n", "")+"\n")[0]
@@ -56,6 +61,18 @@ func TestUnifiedDropsWhatWaitsTooLong(t *testing.T) {
 	assert.Positive(t, r.Completed)
 	assert.Positive(t, r.Dropped)
 	assert.Equal(t, r.Dropped, r.WaitOver6s)
+	steps, err := os.ReadFile(decisions)
+	require.NoError(t, err)
+	all := decode[scheduler.Decision](t, string(steps))
+	assert.Greater(t, len(all), 10)
+	assert.True(t, slices.ContainsFunc(all, func(d scheduler.Decision) bool { return d.Prefill > 0 && d.Measured > 0 }))
+	kept, err := filepath.Glob(filepath.Join(dir, "loquetier", "steps-*.json"))
+	require.NoError(t, err)
+	require.Len(t, kept, 1, "what was learned of steps is kept")
+	text, err = os.ReadFile(kept[0])
+	require.NoError(t, err)
+	_, err = scheduler.LoadCost(text)
+	assert.NoError(t, err)
 }
 
 // succeedQuietly runs the program, whatever progress it tells.
@@ -86,6 +103,10 @@ func TestUnifiedRefuses(t *testing.T) {
 		"--rank 5":                    "--rank 5: it takes a multiple of 4, at most 512",
 		"--adapters -1":               "--adapters -1: it takes 0 to 4096",
 		"--adapters 4":                "--adapters 4: only 3 are given: add --adapter NAME=DIR",
+		"--itl 3s":                    "--ttft and --itl: the first token in 2s is sooner than the next in 3s: the first takes a step at least",
+		"--train-floor 0.7":           "--train-floor: training floor 0.7: it takes a share of time from 0 to 0.5",
+		"--train-floor NaN":           "--train-floor: training floor NaN: it takes a share of time from 0 to 0.5",
+		"--decisions gone/x.jsonl":    "--decisions gone/x.jsonl: there is no folder gone",
 		"--itl 0s":                    "--itl 0s: it takes 1ms to 1h",
 		"--ttft -2s":                  "--ttft -2s: it takes 1ms to 1h",
 		"--queue 0":                   "--queue 0: it takes 1 or more",
