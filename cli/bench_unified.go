@@ -28,6 +28,7 @@ func benchUnifiedCommand() *cli.Command {
 			&cli.DurationFlag{Name: "trial", Value: 10 * time.Second, Usage: "length `T` of a trial of --speed max"},
 			&cli.IntFlag{Name: "requests", DefaultText: "all", Usage: "`N` requests: a profile's phases in proportion, a trace's first ones"},
 			&cli.DurationFlag{Name: "duration", DefaultText: "all", Usage: "no requests after `T` of the load's own time, before --speed"},
+			&cli.DurationFlag{Name: "drain", DefaultText: "to their end", Usage: "wait for requests at most `T` after the last one was due; those still under way are not counted"},
 			&cli.IntFlag{Name: "adapters", DefaultText: "none", Usage: "give the requests the first `K` adapters in turn; without --adapter the embedded ones of stories, or with --shape random ones"},
 			&cli.IntFlag{Name: "jobs", Value: 1, Usage: "`N` training jobs; 0: only requests"},
 			&cli.IntFlag{Name: "rank", Value: 8, Usage: "rank `R` of the jobs' adapters, and of random ones"},
@@ -69,6 +70,7 @@ type unifiedOptions struct {
 	trial, standalone   time.Duration
 	requests            int           // 0: all
 	duration            time.Duration // 0: all
+	drain               time.Duration // 0: as long as it takes
 	adapters, jobCount  int
 	rank, length, micro int
 	mostRows            int // of training in a step; 0: to be chosen
@@ -104,7 +106,7 @@ func benchUnified(c *cli.Context) error {
 // unifiedOptionsOf reads the flags and the trace.
 func unifiedOptionsOf(c *cli.Context) (unifiedOptions, error) {
 	o := unifiedOptions{
-		profile: c.String("load"), trial: c.Duration("trial"), standalone: c.Duration("standalone"), requests: c.Int("requests"), duration: c.Duration("duration"),
+		profile: c.String("load"), trial: c.Duration("trial"), standalone: c.Duration("standalone"), requests: c.Int("requests"), duration: c.Duration("duration"), drain: c.Duration("drain"),
 		adapters: c.Int("adapters"), jobCount: c.Int("jobs"), rank: c.Int("rank"), length: c.Int("length"), micro: c.Int("micro-batch"), mostRows: c.Int("train-rows"),
 		compare: c.Bool("compare"), seed: c.Uint64("seed"), json: c.String("json"), svg: c.String("svg"),
 	}
@@ -157,7 +159,7 @@ func (o *unifiedOptions) checkTimes(c *cli.Context) error {
 	for _, f := range []struct {
 		name  string
 		value time.Duration
-	}{{"trial", o.trial}, {"standalone", o.standalone}, {"duration", o.duration}} {
+	}{{"trial", o.trial}, {"standalone", o.standalone}, {"duration", o.duration}, {"drain", o.drain}} {
 		if c.IsSet(f.name) && (f.value < 100*time.Millisecond || f.value > 24*time.Hour) {
 			return usagef("--%s %v: it takes 100ms to 24h", f.name, f.value)
 		}

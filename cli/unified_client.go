@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"loquetier/cli/replay"
@@ -48,12 +49,13 @@ type replayed struct {
 	all      sync.WaitGroup
 	fail     chan error // the first failure that is no drop
 	cancel   context.CancelFunc
+	over     atomic.Bool // what is under way is cut
 }
 
 // replay submits a load's requests when they are due, however long those
-// before take, and waits for all of them.
-func (u *unified) replay(ctx context.Context, what string, load replay.Load) (replay.Run, error) {
-	ctx, cancel := context.WithCancel(ctx)
+// before take, and waits for all of them, or for as long as was asked for.
+func (u *unified) replay(outer context.Context, what string, load replay.Load) (replay.Run, error) {
+	ctx, cancel := context.WithCancel(outer)
 	defer cancel()
 	r := &replayed{unified: u, outcomes: make([]replay.Outcome, len(load.Requests)), fail: make(chan error, 1), cancel: cancel}
 	prompts := u.prompts(load)
@@ -67,15 +69,24 @@ func (u *unified) replay(ctx context.Context, what string, load replay.Load) (re
 		}
 		r.submit(ctx, i, prompts[i])
 	}
+	if u.drain > 0 {
+		defer time.AfterFunc(u.drain, r.cut).Stop()
+	}
 	r.all.Wait()
-	run := replay.Run{Outcomes: r.outcomes, Length: time.Since(r.start), Trained: u.trained.since(r.start)}
+	run := replay.Run{Outcomes: r.outcomes, Length: time.Since(r.start), Arriving: load.Length(), Trained: u.trained.since(r.start)}
 	run.Preempted = int(u.scheduler.Stats().Preempted - before)
 	select {
 	case err := <-r.fail:
 		return run, err
 	default:
-		return run, ctx.Err()
+		return run, outer.Err()
 	}
+}
+
+// cut ends what is under way.
+func (r *replayed) cut() {
+	r.over.Store(true)
+	r.cancel()
 }
 
 // sleep waits for a time or the context's end.
@@ -132,15 +143,19 @@ func (r *replayed) submit(ctx context.Context, i int, prompt []int32) {
 				r.drop(i, e.Err)
 			}
 		}
-		if !o.Dropped {
+		if !o.Dropped && !o.Cut {
 			r.view.completed()
 		}
 	})
 }
 
 // drop notes that a request gets no answer. Only saying no for want of room
-// or time is a result; anything else ends the replay.
+// or time is a result; anything else ends the replay, but for its own end.
 func (r *replayed) drop(i int, err error) {
+	if r.over.Load() && errors.Is(err, context.Canceled) {
+		r.outcomes[i].Cut = true
+		return
+	}
 	r.outcomes[i].Dropped = true
 	if errors.Is(err, scheduler.ErrQueueFull) || errors.Is(err, scheduler.ErrWaitedTooLong) {
 		r.view.dropped()

@@ -98,7 +98,8 @@ func unifiedLines(trains bool) []unifiedLine {
 	}
 	lines := []unifiedLine{
 		{"requests", count(func(s replay.Summary) int { return s.Requests })},
-		{"requests/s, to the end of the last", format("%.2f", func(s replay.Summary) float64 { return s.RequestRate })},
+		{"requests/s", format("%.2f", func(s replay.Summary) float64 { return s.RequestRate })},
+		{"under way at the end, not counted", count(func(s replay.Summary) int { return s.Cut })},
 		{"dropped", count(func(s replay.Summary) int { return s.Dropped })},
 		{"no first token within 6 s", count(func(s replay.Summary) int { return s.WaitOver6s })},
 		{"SLO attained", format("%.2f %%", func(s replay.Summary) float64 { return 100 * s.Attainment })},
@@ -116,6 +117,7 @@ func unifiedLines(trains bool) []unifiedLine {
 		unifiedLine{"training, tokens/s", format("%.1f", func(s replay.Summary) float64 { return s.TrainRate })},
 		unifiedLine{"training alone, tokens/s", format("%.1f", func(s replay.Summary) float64 { return s.TrainAlone })},
 		unifiedLine{"training, share of alone", format("%.1f %%", func(s replay.Summary) float64 { return 100 * s.TrainShare })},
+		unifiedLine{"the same while requests still came", format("%.1f %%", func(s replay.Summary) float64 { return 100 * s.ArrivingShare })},
 	)
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -15,6 +16,14 @@ import (
 	"loquetier/scheduler"
 )
 
+func readReport(t *testing.T, name string) (r replay.Report) {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &r))
+	return r
+}
+
 // A short trace with adapters and a job, beside each other and apart.
 func TestUnified(t *testing.T) {
 	dir := t.TempDir()
@@ -23,9 +32,7 @@ func TestUnified(t *testing.T) {
 	o := call(t, "bench", "unified", "--model", "stories", "--trace", "../testdata/trace/short.csv", "--speed", "2", "--adapters", "2", "--compare",
 		"--length", "16", "--micro-batch", "2", "--standalone", "200ms", "--ttft", "1m", "--itl", "1m", "--max-wait", "1m", "--json", document, "--svg", svg)
 	require.Equal(t, exitOK, o.code, o.err)
-	text, err := os.ReadFile(document)
-	require.NoError(t, err)
-	r := decode[replay.Report](t, strings.ReplaceAll(string(text), "\n", "")+"\n")[0]
+	r := readReport(t, document)
 	assert.Equal(t, []any{"short.csv", 2.0, "stories", 2, 1}, []any{r.Load, r.Speed, r.Model, r.Adapters, r.Jobs})
 	for _, s := range []replay.Summary{r.Summary, *r.Without} {
 		assert.Equal(t, []int{4, 4, 0, 0}, []int{s.Requests, s.Completed, s.Dropped, s.WaitOver6s})
@@ -54,9 +61,7 @@ func TestUnifiedDropsWhatWaitsTooLong(t *testing.T) {
 	document, decisions := filepath.Join(dir, "report.json"), filepath.Join(dir, "decisions.jsonl")
 	succeedQuietly(t, "bench", "unified", "--model", "stories", "--load", "stable", "--requests", "12", "--speed", "10000", "--jobs", "0", "--cache-tokens", "1024", "--queue", "2",
 		"--json", document, "--decisions", decisions)
-	text, err := os.ReadFile(document)
-	require.NoError(t, err)
-	r := decode[replay.Report](t, strings.ReplaceAll(string(text), "\n", "")+"\n")[0]
+	r := readReport(t, document)
 	assert.Equal(t, 12, r.Completed+r.Dropped)
 	assert.Positive(t, r.Completed)
 	assert.Positive(t, r.Dropped)
@@ -69,10 +74,18 @@ func TestUnifiedDropsWhatWaitsTooLong(t *testing.T) {
 	kept, err := filepath.Glob(filepath.Join(dir, "loquetier", "steps-*.json"))
 	require.NoError(t, err)
 	require.Len(t, kept, 1, "what was learned of steps is kept")
-	text, err = os.ReadFile(kept[0])
+	text, err := os.ReadFile(kept[0])
 	require.NoError(t, err)
 	_, err = scheduler.LoadCost(text)
 	assert.NoError(t, err)
+}
+
+func TestUnifiedEndsWhatTakesTooLong(t *testing.T) {
+	document := filepath.Join(t.TempDir(), "report.json")
+	trace := write(t, "long.csv", "time,prompt,output\n0,5,1\n0,5,500\n0.1,5,500\n")
+	succeedQuietly(t, "bench", "unified", "--model", "stories", "--trace", trace, "--jobs", "0", "--drain", "200ms", "--json", document)
+	r := readReport(t, document)
+	assert.Equal(t, []int{1, 1, 2}, []int{r.Requests, r.Completed, r.Cut})
 }
 
 // succeedQuietly runs the program, whatever progress it tells.

@@ -46,10 +46,19 @@ small() {
 
 kernels() { bench kernels --shape 8b; }
 
-[ $# -gt 0 ] || set -- decode prefill train small kernels
+# Rates as the device takes them without training, then with it; the trace
+# $LOQUETIER_TRACE (time, prompt tokens, generated tokens) where there is one.
+unified() {
+  local common=(--shape 8b --adapters 4 --cache-tokens 131072 --compare)
+  bench unified "${common[@]}" --load mutable --speed max --trial 30s
+  bench unified "${common[@]}" --load mutable
+  [ -z "${LOQUETIER_TRACE:-}" ] || bench unified "${common[@]}" --trace "$LOQUETIER_TRACE" --duration 5m
+}
+
+[ $# -gt 0 ] || set -- decode prefill train small kernels unified
 for group in "$@"; do
   case $group in
-    decode | prefill | train | small | kernels) "$group" ;;
-    *) echo "bench-gpu: group $group: known are decode, prefill, train, small, kernels" >&2; exit 2 ;;
+    decode | prefill | train | small | kernels | unified) "$group" ;;
+    *) echo "bench-gpu: group $group: known are decode, prefill, train, small, kernels, unified" >&2; exit 2 ;;
   esac
 done

@@ -36,10 +36,10 @@ func TestThePictureShowsTheRun(t *testing.T) {
 	for _, part := range []string{
 		">a &lt; b</text>", ">load</text>", ">latency</text>", ">training</text>", ">time, s</text>",
 		">10 ms</text>", ">100 ms</text>", ">1 s</text>", ">10 s</text>", // decades of latency, with the shortest step and the longest wait
-		`<circle class="" cx="70.0" cy="338.0" r="2.5"/>`,               // 100 ms, a third of the way up from 10 ms at 382
-		`<circle class="lost" cx="301.0" cy="250.0" r="2.5"/>`,          // at 3 of 10 s
-		`<path class="line a target" d="M70 280.8H840"/>`,               // 2 s
-		`<path class="line c target" d="M70 428.0H840"/>`,               // 400 tokens/s, the top
+		`<circle class="" cx="70.0" cy="338.0" r="2.5"/>`,      // 100 ms, a third of the way up from 10 ms at 382
+		`<circle class="lost" cx="301.0" cy="250.0" r="2.5"/>`, // at 3 of 10 s
+		`<path class="line a target" d="M70 280.8H840"/>`,      // 2 s
+		`<path class="line c target" d="M70 428.0H840"/>`,      // 400 tokens/s, the top
 		`>400</text>`,
 	} {
 		assert.Contains(t, svg, part)

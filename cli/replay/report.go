@@ -20,22 +20,27 @@ type Percentiles struct {
 
 // Summary is what a run comes to. Completed and Dropped are all Requests.
 type Summary struct {
-	Requests    int         `json:"requests"`
-	Completed   int         `json:"completed"`
-	Dropped     int         `json:"dropped"`
-	Attainment  float64     `json:"slo_attainment"` // share of the requests, see Definition
-	WaitOver6s  int         `json:"wait_over_6s"`   // no first token within 6 s, dropped ones with them
-	GapsWithin  float64     `json:"itl_within"`     // share of all times between two tokens that are within the target
-	TTFT        Percentiles `json:"ttft_ms"`
-	ITL         Percentiles `json:"itl_ms"`               // of all times between two tokens
-	PrefillRate float64     `json:"prefill_tokens_per_s"` // of prompts whose first token came
-	DecodeRate  float64     `json:"decode_tokens_per_s"`  // tokens generated
-	RequestRate float64     `json:"requests_per_s"`       // that were due
-	Preempted   int         `json:"preempted"`            // times that a running request had to wait again
-	Seconds     float64     `json:"duration_s"`           // to the end of the last request
-	TrainRate   float64     `json:"train_tokens_per_s"`   // 0 without training
-	TrainAlone  float64     `json:"train_standalone_tokens_per_s"`
-	TrainShare  float64     `json:"train_share"` // of standalone
+	Requests   int     `json:"requests"`
+	Completed  int     `json:"completed"`
+	Dropped    int     `json:"dropped"`
+	Cut        int     `json:"cut"`            // still under way at the end, and not among Requests
+	Attainment float64 `json:"slo_attainment"` // share of the requests, see Definition
+	WaitOver6s int     `json:"wait_over_6s"`   // no first token within 6 s, dropped ones with them
+	GapsWithin float64 `json:"itl_within"`     // share of all times between two tokens that are within the target
+
+	TTFT Percentiles `json:"ttft_ms"`
+	ITL  Percentiles `json:"itl_ms"` // of all times between two tokens
+
+	PrefillRate float64 `json:"prefill_tokens_per_s"` // of prompts whose first token came
+	DecodeRate  float64 `json:"decode_tokens_per_s"`  // tokens generated
+	RequestRate float64 `json:"requests_per_s"`       // as they were due
+	Preempted   int     `json:"preempted"`            // times that a running request had to wait again
+	Seconds     float64 `json:"duration_s"`           // to the end of the last request
+
+	TrainRate     float64 `json:"train_tokens_per_s"` // 0 without training
+	TrainAlone    float64 `json:"train_standalone_tokens_per_s"`
+	TrainShare    float64 `json:"train_share"`          // of standalone
+	ArrivingShare float64 `json:"train_share_arriving"` // while requests were still to come, without the run's end
 }
 
 // Definition says when a request attains the SLO.
@@ -46,20 +51,37 @@ func (t Targets) Definition() string {
 // Summarize sums a run up. trainAlone is the training tokens a second without
 // requests, 0 where nothing is trained.
 func Summarize(run Run, targets Targets, trainAlone float64) Summary {
-	s := Summary{Requests: len(run.Outcomes), Preempted: run.Preempted, Seconds: rounded(run.Length.Seconds())}
-	var firsts, gaps []time.Duration
-	attained, within, prompts, outputs := 0, 0, 0, 0
+	s := Summary{Preempted: run.Preempted, Seconds: rounded(run.Length.Seconds()), RequestRate: rate(len(run.Outcomes), run.Arriving)}
+	attained := 0
 	for _, o := range run.Outcomes {
+		if o.Cut {
+			s.Cut++
+			continue
+		}
+		s.Requests++
 		if o.Dropped {
 			s.Dropped++
 		}
 		if targets.met(o) {
 			attained++
 		}
-		first, any := o.ttft()
-		if !any || first > longWait {
+		if first, any := o.ttft(); !any || first > longWait {
 			s.WaitOver6s++
 		}
+	}
+	s.Completed = s.Requests - s.Dropped
+	s.Attainment = share(attained, s.Requests)
+	s.tokens(run, targets)
+	s.training(run, trainAlone)
+	return s
+}
+
+// tokens sums up the tokens of all requests, those that were cut as well.
+func (s *Summary) tokens(run Run, targets Targets) {
+	var firsts, gaps []time.Duration
+	within, prompts, outputs := 0, 0, 0
+	for _, o := range run.Outcomes {
+		first, any := o.ttft()
 		if !any {
 			continue
 		}
@@ -74,42 +96,47 @@ func Summarize(run Run, targets Targets, trainAlone float64) Summary {
 			}
 		}
 	}
-	s.Completed = s.Requests - s.Dropped
-	s.TTFT, s.ITL = percentiles(firsts), percentiles(gaps)
-	s.Attainment, s.GapsWithin = share(attained, s.Requests), share(within, len(gaps))
-	s.PrefillRate, s.DecodeRate, s.RequestRate = run.rate(prompts), run.rate(outputs), run.rate(s.Requests)
-	s.TrainRate, s.TrainAlone = run.rate(run.trained()), rounded(trainAlone)
-	if trainAlone > 0 {
-		s.TrainShare = rounded(s.TrainRate / trainAlone)
-	}
-	return s
+	s.TTFT, s.ITL, s.GapsWithin = percentiles(firsts), percentiles(gaps), share(within, len(gaps))
+	s.PrefillRate, s.DecodeRate = rate(prompts, run.Length), rate(outputs, run.Length)
 }
 
-// trained is the training tokens of the run.
-func (r Run) trained() int {
+func (s *Summary) training(run Run, alone float64) {
+	arriving := 0
+	for _, p := range run.Trained {
+		if p.At <= run.Arriving {
+			arriving += p.Tokens
+		}
+	}
+	s.TrainRate, s.TrainAlone = rate(trained(run.Trained), run.Length), rounded(alone)
+	if alone > 0 {
+		s.TrainShare, s.ArrivingShare = rounded(s.TrainRate/alone), rounded(rate(arriving, run.Arriving)/alone)
+	}
+}
+
+// trained is all tokens of a training's progress.
+func trained(all []Progress) int {
 	n := 0
-	for _, p := range r.Trained {
+	for _, p := range all {
 		n += p.Tokens
 	}
 	return n
 }
 
-// rate is n a second.
-func (r Run) rate(n int) float64 {
-	if r.Length <= 0 {
+// rate is n a second over a time.
+func rate(n int, over time.Duration) float64 {
+	if over <= 0 {
 		return 0
 	}
-	return rounded(float64(n) / r.Length.Seconds())
+	return rounded(float64(n) / over.Seconds())
 }
 
 // Rate is the tokens a second between the first and the last of a number of
 // events: the first only begins the time. 0: there are not two.
-func Rate(trained []Progress) float64 {
-	if len(trained) < 2 {
+func Rate(all []Progress) float64 {
+	if len(all) < 2 {
 		return 0
 	}
-	r := Run{Trained: trained[1:], Length: trained[len(trained)-1].At - trained[0].At}
-	return r.rate(r.trained())
+	return rate(trained(all[1:]), all[len(all)-1].At-all[0].At)
 }
 
 // share is n of all; of none, all.

@@ -27,7 +27,7 @@ func tokens(first, step time.Duration, n int) []time.Duration {
 // that is slow, one that is dropped, and one that waits for more than six seconds.
 func fiveRequests() Run {
 	return Run{
-		Length: 10 * time.Second, Preempted: 2,
+		Length: 10 * time.Second, Arriving: 5 * time.Second, Preempted: 2,
 		Outcomes: []Outcome{
 			{Request: Request{0, 10, 5}, Tokens: tokens(100*ms, 50*ms, 5)},
 			{Request: Request{time.Second, 20, 3}, Tokens: tokens(3500*ms, 50*ms, 3)},
@@ -45,9 +45,15 @@ func TestSummary(t *testing.T) {
 	assert.Equal(t, Summary{
 		Requests: 5, Completed: 4, Dropped: 1, Attainment: 0.2, WaitOver6s: 2, GapsWithin: 0.75,
 		TTFT: Percentiles{100, 6500, 6500}, ITL: Percentiles{50, 400, 400},
-		PrefillRate: 11, DecodeRate: 1.2, RequestRate: 0.5, Preempted: 2, Seconds: 10,
-		TrainRate: 200, TrainAlone: 400, TrainShare: 0.5,
+		PrefillRate: 11, DecodeRate: 1.2, RequestRate: 1, Preempted: 2, Seconds: 10,
+		TrainRate: 200, TrainAlone: 400, TrainShare: 0.5, ArrivingShare: 0.5,
 	}, Summarize(fiveRequests(), targets, 400))
+	run := fiveRequests()
+	run.Outcomes = append(run.Outcomes, Outcome{Request: Request{4 * time.Second, 60, 99}, Tokens: tokens(9*time.Second, 250*ms, 4), Cut: true})
+	run.Trained = run.Trained[:1]
+	s := Summarize(run, targets, 400)
+	assert.Equal(t, []int{5, 4, 1, 1}, []int{s.Requests, s.Completed, s.Dropped, s.Cut})
+	assert.Equal(t, []float64{0.2, 1.6, 0.545455, 0.2}, []float64{s.Attainment, s.DecodeRate, s.GapsWithin, s.ArrivingShare}, "its tokens count")
 }
 
 func TestATargetIsMetExactly(t *testing.T) {
@@ -93,7 +99,7 @@ func TestReportsHaveTheFieldsThatScriptsReadOn(t *testing.T) {
 	names := slices.Collect(maps.Keys(fields))
 	assert.Subset(t, names, []string{
 		"requests", "completed", "dropped", "slo_attainment", "wait_over_6s", "ttft_ms", "itl_ms", "prefill_tokens_per_s", "decode_tokens_per_s",
-		"train_tokens_per_s", "train_standalone_tokens_per_s", "train_share", "slo", "without_training", "load", "speed", "jobs",
+		"train_tokens_per_s", "train_standalone_tokens_per_s", "train_share", "train_share_arriving", "cut", "slo", "without_training", "load", "speed", "jobs",
 	})
 	assert.Equal(t, map[string]any{"p50": 100., "p90": 6500., "p99": 6500.}, fields["ttft_ms"])
 	assert.Equal(t, "completed, first token within 2s of when it was due, and on average at most 200ms between two tokens", fields["slo"].(map[string]any)["definition"])

@@ -7,6 +7,7 @@ type Outcome struct {
 	Request                 // At: when it was due
 	Tokens  []time.Duration // when each token of the output arrived
 	Dropped bool            // it was refused, or ended before its output was complete
+	Cut     bool            // it was still under way when the replay ended, and is not counted
 }
 
 // ttft is the time to the first token; false: there was none.
@@ -37,6 +38,7 @@ type Run struct {
 	Outcomes  []Outcome
 	Trained   []Progress    // in order
 	Length    time.Duration // from the beginning to the end of the last request
+	Arriving  time.Duration // from the beginning to when the last request was due
 	Preempted int           // times that a running request had to wait again
 }
 
