@@ -28,7 +28,7 @@ func benchUnifiedCommand() *cli.Command {
 			&cli.DurationFlag{Name: "trial", Value: 10 * time.Second, Usage: "length `T` of a trial of --speed max"},
 			&cli.IntFlag{Name: "requests", DefaultText: "all", Usage: "`N` requests: a profile's phases in proportion, a trace's first ones"},
 			&cli.DurationFlag{Name: "duration", DefaultText: "all", Usage: "no requests after `T` of the load's own time, before --speed"},
-			&cli.DurationFlag{Name: "drain", DefaultText: "to their end", Usage: "wait for requests at most `T` after the last one was due; those still under way are not counted"},
+			&cli.DurationFlag{Name: "drain", DefaultText: "to their end", Usage: "wait for requests at most `T` after the last one was due; of those still under way only the late ones are counted"},
 			&cli.IntFlag{Name: "adapters", DefaultText: "none", Usage: "give the requests the first `K` adapters in turn; without --adapter the embedded ones of stories, or with --shape random ones"},
 			&cli.IntFlag{Name: "jobs", Value: 1, Usage: "`N` training jobs; 0: only requests"},
 			&cli.IntFlag{Name: "rank", Value: 8, Usage: "rank `R` of the jobs' adapters, and of random ones"},

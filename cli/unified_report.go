@@ -99,7 +99,7 @@ func unifiedLines(trains bool) []unifiedLine {
 	lines := []unifiedLine{
 		{"requests", count(func(s replay.Summary) int { return s.Requests })},
 		{"requests/s", format("%.2f", func(s replay.Summary) float64 { return s.RequestRate })},
-		{"under way at the end, not counted", count(func(s replay.Summary) int { return s.Cut })},
+		{"under way at the end, not late, not counted", count(func(s replay.Summary) int { return s.Cut })},
 		{"dropped", count(func(s replay.Summary) int { return s.Dropped })},
 		{"no first token within 6 s", count(func(s replay.Summary) int { return s.WaitOver6s })},
 		{"SLO attained", format("%.2f %%", func(s replay.Summary) float64 { return 100 * s.Attainment })},

@@ -23,7 +23,7 @@ type Summary struct {
 	Requests   int     `json:"requests"`
 	Completed  int     `json:"completed"`
 	Dropped    int     `json:"dropped"`
-	Cut        int     `json:"cut"`            // still under way at the end, and not among Requests
+	Cut        int     `json:"cut"`            // still under way at the end and not late: not among Requests
 	Attainment float64 `json:"slo_attainment"` // share of the requests, see Definition
 	WaitOver6s int     `json:"wait_over_6s"`   // no first token within 6 s, dropped ones with them
 	GapsWithin float64 `json:"itl_within"`     // share of all times between two tokens that are within the target
@@ -54,12 +54,13 @@ func Summarize(run Run, targets Targets, trainAlone float64) Summary {
 	s := Summary{Preempted: run.Preempted, Seconds: rounded(run.Length.Seconds()), RequestRate: rate(len(run.Outcomes), run.Arriving)}
 	attained := 0
 	for _, o := range run.Outcomes {
-		if o.Cut {
+		late := targets.late(o, run.Length)
+		if o.Cut && !late {
 			s.Cut++
 			continue
 		}
 		s.Requests++
-		if o.Dropped {
+		if o.Dropped || o.Cut {
 			s.Dropped++
 		}
 		if targets.met(o) {

@@ -49,10 +49,15 @@ func TestSummary(t *testing.T) {
 		TrainRate: 200, TrainAlone: 400, TrainShare: 0.5, ArrivingShare: 0.5,
 	}, Summarize(fiveRequests(), targets, 400))
 	run := fiveRequests()
-	run.Outcomes = append(run.Outcomes, Outcome{Request: Request{4 * time.Second, 60, 99}, Tokens: tokens(9*time.Second, 250*ms, 4), Cut: true})
+	run.Outcomes = append(run.Outcomes, Outcome{Request: Request{9 * time.Second, 60, 99}, Cut: true}, Outcome{Request: Request{8 * time.Second, 60, 99}, Tokens: tokens(9*time.Second, 250*ms, 4), Cut: true})
 	run.Trained = run.Trained[:1]
 	s := Summarize(run, targets, 400)
-	assert.Equal(t, []int{5, 4, 1, 1}, []int{s.Requests, s.Completed, s.Dropped, s.Cut})
+	assert.Equal(t, []int{5, 4, 1, 2}, []int{s.Requests, s.Completed, s.Dropped, s.Cut})
+	run.Outcomes[0].Cut, run.Outcomes[1].Cut = true, true
+	s = Summarize(run, targets, 400)
+	assert.Equal(t, []int{4, 2, 2, 3}, []int{s.Requests, s.Completed, s.Dropped, s.Cut}, "what was late already counts, as dropped")
+	run.Outcomes[0].Cut, run.Outcomes[1].Cut = false, false
+	s = Summarize(run, targets, 400)
 	assert.Equal(t, []float64{0.2, 1.6, 0.545455, 0.2}, []float64{s.Attainment, s.DecodeRate, s.GapsWithin, s.ArrivingShare}, "its tokens count")
 }
 

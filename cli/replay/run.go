@@ -7,7 +7,7 @@ type Outcome struct {
 	Request                 // At: when it was due
 	Tokens  []time.Duration // when each token of the output arrived
 	Dropped bool            // it was refused, or ended before its output was complete
-	Cut     bool            // it was still under way when the replay ended, and is not counted
+	Cut     bool            // it was still under way when the replay ended: it counts only if it was late already, as dropped
 }
 
 // ttft is the time to the first token; false: there was none.
@@ -52,4 +52,13 @@ type Targets struct {
 func (t Targets) met(o Outcome) bool {
 	first, any := o.ttft()
 	return any && !o.Dropped && first <= t.TTFT && o.perToken() <= t.ITL
+}
+
+// late tells whether the first token came after its target, or had not come by
+// then at the end of the replay.
+func (t Targets) late(o Outcome, end time.Duration) bool {
+	if first, any := o.ttft(); any {
+		return first > t.TTFT
+	}
+	return end-o.At > t.TTFT
 }
