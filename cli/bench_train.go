@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -142,7 +143,7 @@ func (d *drill) run(s *session, count int) (measurement, error) {
 
 // begin puts new adapters into training and makes the steps.
 func (d *drill) begin(s *session) error {
-	d.steps = make([]batch.Step, (d.sequences+d.micro-1)/d.micro)
+	d.steps = slices.Repeat([]batch.Step{{Backward: batch.All}}, (d.sequences+d.micro-1)/d.micro)
 	for i := range d.jobs {
 		if err := d.addJob(s, i); err != nil {
 			return err

@@ -24,7 +24,7 @@ func (t *training) printPlan(out io.Writer) error {
 		{"KV cache", m.Cache, "of the sequences of a step"},
 		{"activations", m.Activations, fmt.Sprintf("of a step of %d rows", config.TrainRows)},
 		{"layer inputs", m.Inputs, "where the backward pass starts from"},
-		{"kept activations", m.Kept, fmt.Sprintf("%d of %d layers keep theirs, the others compute them again", m.KeptLayers+1, t.checkpoint.Config.Layers)},
+		{"kept activations", m.Kept, fmt.Sprintf("%d of %d layers keep theirs, the others compute them again", m.KeptLayers, t.checkpoint.Config.Layers)},
 		{"gradients", m.Work, "of activations, a layer at a time"},
 	}
 	sum := m.Total()

@@ -35,10 +35,13 @@ func (e *Engine) activationSizes(a *activations) []sized {
 	if c.QKNorm {
 		list = append(list, sized{&a.qkv, 4 * n * (q + 2*c.KVHeads*c.HeadDim)})
 	}
-	if e.config.TrainRows > 0 {
-		list = append(list, sized{&a.stats, 4 * n * c.Heads}, sized{&a.gateUp, 2 * act * n * c.IntermediateSize})
-	}
 	return list
+}
+
+// recordSizes lists what a set has in addition of rows whose backward pass it serves.
+func (e *Engine) recordSizes(a *activations, rows int) []sized {
+	c := e.checkpointConfig
+	return []sized{{&a.stats, 4 * rows * c.Heads}, {&a.gateUp, 2 * e.precision.Act.Size() * rows * c.IntermediateSize}}
 }
 
 // shrinkBytes is the room for a group's shrink results up to a rank.
@@ -54,7 +57,7 @@ func (e *Engine) growShrink(maxRank int) error {
 	}
 	for _, a := range e.activationSets() {
 		for g := range groups {
-			if err := e.grow(&a.v[g], vk.Local, e.shrinkBytes(g, maxRank)); err != nil {
+			if err := e.extend(&a.v[g], e.shrinkBytes(g, maxRank)); err != nil {
 				return fmt.Errorf("room for rank %d: %w", maxRank, err)
 			}
 		}
@@ -62,7 +65,8 @@ func (e *Engine) growShrink(maxRank int) error {
 	return nil
 }
 
-// activationSets are the one that layers share and those of single layers.
+// activationSets are the one that layers share and those of single layers, which
+// a pending backward pass may need.
 func (e *Engine) activationSets() []*activations {
 	sets := []*activations{&e.arena.shared}
 	for i := range e.tape.kept {

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 
+	"loquetier/engine/batch"
 	"loquetier/engine/vk"
 	"loquetier/engine/weights"
 )
@@ -203,15 +205,19 @@ func (l *layer) weight(m Module) vk.Range {
 }
 
 // Detach takes an adapter out of its slot and frees its memory. No step may
-// be running.
+// be running. What is left of a pending backward pass that adds to its gradient is run before.
 func (e *Engine) Detach(slot int) error {
 	if slot < 0 || slot >= e.slots.slots || e.residents[slot] == nil {
 		return fmt.Errorf("BUG: detach slot %d, which is free", slot)
 	}
+	var err error
+	if e.pending.trains(slot) {
+		_, err = e.Run(&batch.Step{Backward: batch.All})
+	}
 	e.slots.clear(slot)
 	e.residents[slot].free(e.device.Device)
 	e.residents[slot] = nil
-	return e.slots.write(e.device.Device)
+	return errors.Join(err, e.slots.write(e.device.Device))
 }
 
 func (r *resident) free(device *vk.Device) {

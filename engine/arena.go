@@ -89,3 +89,21 @@ func (e *Engine) grow(buf *vk.Buffer, kind vk.Kind, size int) error {
 	*buf = fresh
 	return err
 }
+
+// extend makes a buffer of device memory larger as grow does, and keeps what is in it.
+func (e *Engine) extend(buf *vk.Buffer, size int) error {
+	old := *buf
+	if old.Size >= uint64(size) {
+		return nil
+	}
+	*buf = vk.Buffer{}
+	if err := e.grow(buf, vk.Local, size); err != nil {
+		*buf = old
+		return err
+	}
+	rec := e.device.NewRecorder(false)
+	rec.Copy(*buf, 0, old, 0, old.Size)
+	err := rec.Run()
+	e.device.Free(old)
+	return err
+}

@@ -2,19 +2,17 @@ package engine
 
 import "loquetier/engine/vk"
 
-// backward records the gradients of all training rows' losses with respect to
-// their adapters: the loss's with respect to the residual stream, then layer by
-// layer down to the lowest one that a job adapts. The base is frozen, so of it only
-// dX = dY . W is needed.
-func (e *Engine) backward(rec *vk.Recorder, l *layout) error {
-	if l.train == nil {
+// backward records the step's slices of the pending backward pass: the gradients
+// of all training rows' losses with respect to their adapters, layer by layer from the
+// gradient of the residual stream that the loss, or the slice before, has left. Below
+// the lowest layer that a job adapts there is nothing to do. The base is frozen, so of it
+// only dX = dY . W is needed.
+func (e *Engine) backward(rec *vk.Recorder, f *frame) error {
+	if f.pass == nil {
 		return nil
 	}
-	if err := e.loss(rec, l.train); err != nil {
-		return err
-	}
-	for i := e.tape.last; i >= l.train.lowest; i-- {
-		if err := e.layerGrad(rec, l.train, i); err != nil {
+	for i := f.pass.left - 1; i >= max(f.pass.left-f.slices, f.pass.lowest); i-- {
+		if err := e.layerGrad(rec, f.pass, i); err != nil {
 			return err
 		}
 		if err := e.breathe(rec); err != nil {
@@ -27,7 +25,7 @@ func (e *Engine) backward(rec *vk.Recorder, l *layout) error {
 // layerGrad turns the gradient of a layer's output into that of its input, and
 // adds to the gradients of its adapters.
 func (e *Engine) layerGrad(rec *vk.Recorder, t *training, i int) error {
-	p := pass{layout: t.layout, acts: e.activationsOf(i), record: true}
+	p := pass{layout: t.layout, acts: e.activationsOf(t, i), record: true}
 	if !e.tape.recomputed(i) {
 		p.x = e.tape.middle(i)
 	} else if err := e.recompute(rec, &p, i); err != nil {
@@ -69,7 +67,7 @@ func (e *Engine) attentionGrad(rec *vk.Recorder, p pass, i int) error {
 	g := AttentionGrad{
 		Heads: e.heads(), Cache: e.caches[i], Q: e.rows(a.q, p.rows, q, 4), Y: att, DY: datt,
 		Stats: e.rows(a.stats, p.rows, c.Heads, 4), Delta: e.rows(t.delta, p.rows, c.Heads, 4), D: turned,
-		Tiles: e.at(p.prefill.list), Tables: e.at(p.blockTables), Count: p.prefill.count,
+		Tiles: p.at(p.prefill.list), Tables: p.at(p.blockTables), Count: p.prefill.count,
 		Longest: p.prefill.longest, Span: p.prefill.span, Window: layer.window, Rows: p.rows,
 	}
 	var dh vk.Range // nobody needs the gradient of the lowest layer's input
@@ -82,7 +80,7 @@ func (e *Engine) attentionGrad(rec *vk.Recorder, p pass, i int) error {
 		e.kernels.AttentionGradKV(rec, g),
 		e.kernels.RopeGrad(rec, RopeGrad{
 			Heads: g.Heads, QKV: e.columns(p), D: turned, DQKV: dqkv, Turns: e.model.turns.All(),
-			Positions: e.at(p.positions), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
+			Positions: p.at(p.positions), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
 			Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context,
 		}),
 		e.productGrad(rec, p, i, groupQKV, dqkv, e.rows(a.h1, p.rows, c.HiddenSize, act), dh),
@@ -106,7 +104,7 @@ func (e *Engine) inputGrad(rec *vk.Recorder, p pass, layer int, g group, dy, dx 
 	if p.train.adapts[layer][g] {
 		lora = e.loraOf(p.layout, product, e.tape.u)
 		if err := e.kernels.ShrinkGrad(rec, ShrinkGrad{
-			Product: product, Tiles: p.shrinkTiles(e), DY: dy, U: lora.V, Reads: lora.Reads,
+			Product: product, Tiles: p.shrinkTiles(), DY: dy, U: lora.V, Reads: lora.Reads,
 			Rows: p.rows, Stride: p.maxRank, MaxRank: p.maxRank,
 		}); err != nil {
 			return err
@@ -127,7 +125,7 @@ func (e *Engine) loraGrad(rec *vk.Recorder, p pass, layer int, g group, dy, x vk
 	product := e.model.layers[layer].products[g]
 	u, v := e.loraOf(p.layout, product, e.tape.u), e.loraOf(p.layout, product, p.acts.v[g])
 	return e.kernels.LoRAGrad(rec, LoRAGrad{
-		Product: product, Segments: e.at(p.train.segments), Count: len(p.train.slots), X: x, DY: dy,
+		Product: product, Segments: p.at(p.train.segments), Count: len(p.train.slots), X: x, DY: dy,
 		U: u.V, V: v.V, Reads: u.Reads, Writes: p.train.gradients, Rows: p.rows, Stride: p.maxRank, MaxRank: p.maxRank,
 	})
 }

@@ -18,7 +18,7 @@ func trainer(b *testing.B, e *engine.Engine, base *virtualmod.Base, jobs, sequen
 	const length = 128
 	targets, err := virtualmod.ParseTargets("all")
 	require.NoError(b, err)
-	step := &batch.Step{}
+	step := &batch.Step{Backward: batch.All}
 	for j := range jobs {
 		adapter, err := virtualmod.NewAdapter(virtualmod.Spec{Rank: 8, Alpha: 16, Targets: targets}, e.Model(), uint64(j))
 		require.NoError(b, err)

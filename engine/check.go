@@ -9,7 +9,7 @@ import (
 // check validates a step before anything of it reaches the device, where an
 // index out of range is not caught.
 func (e *Engine) check(step *batch.Step) error {
-	if rows := step.Rows(); rows == 0 && len(step.Updates) == 0 || rows > e.config.MaxRows {
+	if rows := step.Rows(); rows == 0 && len(step.Updates) == 0 && e.slicesOf(step) == 0 || rows > e.config.MaxRows {
 		return fmt.Errorf("step of %d rows, but it takes 1 to %d", rows, e.config.MaxRows)
 	}
 	for i := range step.Spans {
@@ -17,7 +17,7 @@ func (e *Engine) check(step *batch.Step) error {
 			return fmt.Errorf("span %d: %w", i, err)
 		}
 	}
-	return firstError(e.checkTraining(step.Spans), e.checkUpdates(step.Updates))
+	return firstError(e.checkTraining(step.Spans), e.checkUpdates(step.Updates), e.checkBackward(step))
 }
 
 // Check refuses a span that Run would refuse, whatever the rest of its step is.
@@ -68,7 +68,8 @@ func (e *Engine) picks(i int) bool {
 		return false
 	}
 	l := &e.frames.before(e.frames.next()).layout
-	return l.train == nil && i < len(l.wants) && l.wants[i].Target < 0
+	i = l.choice(i)
+	return i >= 0 && i < len(l.wants) && l.wants[i].Target < 0
 }
 
 func checkWant(w batch.Want, rows, vocab int) error {

@@ -76,6 +76,7 @@ type Engine struct {
 	residents        []*resident
 	arena            arena
 	tape             tape
+	pending          *training // whose backward pass is not over; nil where none is
 	caches           []Cache
 	cacheBuffers     []vk.Buffer
 	frames           frames

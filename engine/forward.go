@@ -16,7 +16,7 @@ type pass struct {
 func (e *Engine) forward(rec *vk.Recorder, l *layout) error {
 	c, a := e.checkpointConfig, &e.arena
 	err := e.kernels.Embed(rec, Embed{
-		W: e.model.embedding.All(), Tokens: e.at(l.tokens), Picks: e.frames.before(e.frame).ids.All(), X: e.rows(a.x, l.rows, c.HiddenSize, 4),
+		W: e.model.embedding.All(), Tokens: l.at(l.tokens), Picks: e.frames.before(e.frame).ids.All(), X: e.rows(a.x, l.rows, c.HiddenSize, 4),
 		Rows: l.rows, Width: c.HiddenSize, Vocab: c.VocabSize,
 	})
 	for i := 0; err == nil && i < c.Layers; i++ {
@@ -30,7 +30,7 @@ func (e *Engine) forward(rec *vk.Recorder, l *layout) error {
 // layer records one layer. Of training rows it leaves the layer's input, and
 // all of its activations where they are not to be recomputed.
 func (e *Engine) layer(rec *vk.Recorder, l *layout, i int) error {
-	p := pass{layout: l, x: e.arena.x, acts: e.activationsOf(i), record: l.train != nil && !e.tape.recomputed(i)}
+	p := pass{layout: l, x: e.arena.x, acts: e.activationsOf(l.train, i), record: l.train != nil && !e.tape.recomputed(i)}
 	if l.train != nil {
 		p.keep[0] = e.stream(e.tape.inputs[i], l.train.layout.rows)
 	}
@@ -58,11 +58,11 @@ func (e *Engine) attention(rec *vk.Recorder, p pass, i int) error {
 	att := e.rows(a.att, p.rows, q, act)
 	columns, turned := e.columns(p), e.rows(a.q, p.rows, q, 4)
 	attend := Attention{
-		Heads: e.heads(), Cache: e.caches[i], Q: turned, Y: att, Tables: e.at(p.blockTables), Window: layer.window, Rows: p.rows,
+		Heads: e.heads(), Cache: e.caches[i], Q: turned, Y: att, Tables: p.at(p.blockTables), Window: layer.window, Rows: p.rows,
 	}
 	rope := Rope{
 		Heads: e.heads(), Cache: e.caches[i], QKV: columns, Q: turned, Turns: e.model.turns.All(),
-		Positions: e.at(p.positions), Cells: e.at(p.cells), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
+		Positions: p.at(p.positions), Cells: p.at(p.cells), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
 		Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context,
 	}
 	return firstError(
@@ -125,7 +125,7 @@ func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention, rope Rope) error 
 	}
 	if p.prefill.count > 0 {
 		runs := AttentionPrefill{
-			Attention: a, Tiles: e.at(p.prefill.list), Count: p.prefill.count, Longest: p.prefill.longest, Span: p.prefill.span,
+			Attention: a, Tiles: p.at(p.prefill.list), Count: p.prefill.count, Longest: p.prefill.longest, Span: p.prefill.span,
 		}
 		if p.record {
 			runs.Stats = e.rows(p.acts.stats, p.rows, a.Query, 4)
@@ -141,7 +141,7 @@ func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention, rope Rope) error 
 		return err
 	}
 	single := AttentionDecode{
-		Attention: a, Tiles: e.at(p.decode.list), Count: p.decode.count, Longest: p.longest, Splits: p.splits,
+		Attention: a, Tiles: p.at(p.decode.list), Count: p.decode.count, Longest: p.longest, Splits: p.splits,
 		Scratch: e.arena.scratch.All(), Counts: e.arena.counts.All(),
 	}
 	if fused {
@@ -194,7 +194,7 @@ func (e *Engine) shrink(rec *vk.Recorder, p pass, product Product, x vk.Range, v
 
 func (e *Engine) shrinkOf(p pass, product Product, v vk.Buffer) Shrink {
 	return Shrink{
-		Product: product, Tiles: p.shrinkTiles(e), V: e.rows(v, p.rows, len(product.Outs)*p.maxRank, 4), Reads: []vk.Range{e.slots.buffer.All()},
+		Product: product, Tiles: p.shrinkTiles(), V: e.rows(v, p.rows, len(product.Outs)*p.maxRank, 4), Reads: []vk.Range{e.slots.buffer.All()},
 		Rows: p.rows, Stride: p.maxRank, MaxRank: p.maxRank,
 	}
 }
@@ -211,7 +211,7 @@ func (e *Engine) loraOf(l *layout, p Product, v vk.Buffer) LoRA {
 		return LoRA{}
 	}
 	return LoRA{
-		V: e.rows(v, l.rows, len(p.Outs)*l.maxRank, 4), Slots: e.at(l.slots), Stride: l.maxRank, Gains: l.gains, Run: l.run,
+		V: e.rows(v, l.rows, len(p.Outs)*l.maxRank, 4), Slots: l.at(l.slots), Stride: l.maxRank, Gains: l.gains, Run: l.run,
 		Reads: []vk.Range{e.slots.buffer.All()},
 	}
 }

@@ -23,6 +23,8 @@ type frame struct {
 	norms  vk.Buffer // the gradients' norms, mapped
 
 	step      *batch.Step
+	pass      *training // whose backward pass the step goes on with; nil where none is pending
+	slices    int       // of it that the step runs
 	layout    layout
 	recording *recording
 	checks    bool         // the recording is compared with, not made: in checking mode
@@ -35,7 +37,7 @@ type frame struct {
 
 // begin makes the frame that of a step.
 func (f *frame) begin(step *batch.Step) {
-	f.step, f.pieces, f.stats, f.began = step, 0, StepStats{}, time.Now()
+	f.step, f.pass, f.slices, f.pieces, f.stats, f.began = step, nil, 0, 0, StepStats{}, time.Now()
 }
 
 // run submits the step's next piece.

@@ -126,7 +126,7 @@ func (b *bench) blocks(tokens int) []int32 {
 
 func (b *bench) run(spans ...batch.Span) [][]batch.Pick {
 	b.t.Helper()
-	result, err := b.engine.Run(&batch.Step{Spans: spans})
+	result, err := b.engine.Run(&batch.Step{Spans: spans, Backward: batch.All})
 	require.NoError(b.t, err)
 	return result.Picks
 }

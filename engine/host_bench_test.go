@@ -21,12 +21,11 @@ const deepConfig = `{"architectures": ["LlamaForCausalLM"], "model_type": "llama
 "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128, "num_hidden_layers": 32, "vocab_size": 256,
 "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false}`
 
-// openDeep makes the deep model with random weights, and random rank 16
-// adapters on all modules in the first slots.
-func openDeep(t testing.TB, adapters int) *engine.Engine {
+// made is a model with random weights.
+func made(t testing.TB, model string) *weights.Checkpoint {
 	t.Helper()
-	config := fstest.MapFS{"config.json": {Data: []byte(deepConfig)}}
-	c, err := weights.ReadConfig(weights.OpenFS(config, "deep"))
+	config := fstest.MapFS{"config.json": {Data: []byte(model)}}
+	c, err := weights.ReadConfig(weights.OpenFS(config, "made"))
 	require.NoError(t, err)
 	random := rand.New(rand.NewPCG(1, 2))
 	var tensors []weights.Tensor
@@ -36,14 +35,33 @@ func openDeep(t testing.TB, adapters int) *engine.Engine {
 	var file bytes.Buffer
 	require.NoError(t, weights.WriteTensors(&file, tensors, nil))
 	config["model.safetensors"] = &fstest.MapFile{Data: file.Bytes()}
-	checkpoint, err := weights.Open(weights.OpenFS(config, "deep"))
+	checkpoint, err := weights.Open(weights.OpenFS(config, "made"))
 	require.NoError(t, err)
+	return checkpoint
+}
+
+func openDevice(t testing.TB) *engine.Device {
+	t.Helper()
 	device, err := engine.OpenDevice("")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, device.Close()) })
-	e, err := engine.New(device, checkpoint, engine.Config{Slots: 64, CacheBlocks: 64 * 64})
+	return device
+}
+
+func openMade(t testing.TB, device *engine.Device, checkpoint *weights.Checkpoint, config engine.Config) *engine.Engine {
+	t.Helper()
+	e, err := engine.New(device, checkpoint, config)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	return e
+}
+
+// openDeep makes the deep model, with random rank 16 adapters on all modules in
+// the first slots.
+func openDeep(t testing.TB, adapters int) *engine.Engine {
+	t.Helper()
+	e := openMade(t, openDevice(t), made(t, deepConfig), engine.Config{Slots: 64, CacheBlocks: 64 * 64})
+	c, random := e.Model(), rand.New(rand.NewPCG(1, 3))
 	for slot := range adapters {
 		var a engine.Adapter
 		for layer := range c.Layers {

@@ -1,12 +1,16 @@
 package engine
 
-import "loquetier/engine/batch"
+import (
+	"loquetier/engine/batch"
+	"loquetier/engine/vk"
+)
 
 // layout is a step as the kernels see it: rows in the order of the spans, and
 // lists of what to do with them.
 type layout struct {
 	shape
-	longest int // keys of the longest decode run; for the profile
+	input   vk.Buffer // the tables, as the kernels read them
+	longest int       // keys of the longest decode run; for the profile
 	wants   []want
 	keeps   int       // wants that ask for their logits
 	train   *training // nil without training rows
@@ -97,8 +101,17 @@ func (e *Engine) arrange(f *frame) {
 }
 
 // shrinkTiles are the tiles of the rows' adapters.
-func (l *layout) shrinkTiles(e *Engine) Tiles {
-	return Tiles{List: e.at(l.tiles), Count: l.tileCount, Rows: l.tileRows, Tall: l.tall}
+func (l *layout) shrinkTiles() Tiles {
+	return Tiles{List: l.at(l.tiles), Count: l.tileCount, Rows: l.tileRows, Tall: l.tall}
+}
+
+// choice is the number among the sampled rows of a step's want number i: the
+// targets of training rows, which come first, are not sampled.
+func (l *layout) choice(i int) int {
+	if l.train == nil {
+		return i
+	}
+	return i - len(l.train.targets)
 }
 
 // addWants lists the rows whose logits are wanted: of training rows apart.
@@ -117,7 +130,8 @@ func (e *Engine) addRows(l *layout, t *rowTables, s *batch.Span) {
 	for i, token := range s.Tokens {
 		p := s.Position + i
 		if pick, ok := batch.PickOf(token); ok {
-			token = ^int32(pick * e.frames.before(e.frame).layout.stride)
+			before := &e.frames.before(e.frame).layout
+			token = ^int32(before.choice(pick) * before.stride)
 		}
 		t.tokens = append(t.tokens, token)
 		t.positions = append(t.positions, int32(p))

@@ -5,10 +5,12 @@ import (
 	"loquetier/engine/vk"
 )
 
-// training is the part of a step that has a backward pass: its first rows.
+// training is the part of a step that has a backward pass: its first rows. It
+// lasts until the pass is over, with tables of its own.
 type training struct {
 	layout *layout // of the training rows alone
 	lowest int     // the lowest layer that one of the slots adapts
+	left   int     // layers whose slices of the backward pass have not been started: the lower ones
 
 	slots        []int32        // that are trained
 	adapts       [][groups]bool // by layer: one of the slots adapts a module of the group
@@ -58,6 +60,7 @@ func (e *Engine) arrangeTraining(l *layout, slots []int32) {
 		return
 	}
 	t, own := l.train, l.train.layout
+	t.left = e.Slices()
 	own.maxRank, own.tileRows, own.tall, own.run = l.maxRank, l.tileRows, l.tall, alignedRun(slots[:own.rows])
 	own.tokens, own.positions, own.cells, own.slots = l.tokens, l.positions, l.cells, l.slots
 	own.blockTables, own.prefill.list, own.tiles = l.blockTables, l.prefill.list, l.tiles

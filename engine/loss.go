@@ -12,7 +12,11 @@ import (
 // loss records the cross-entropy of the training rows' targets and its gradient
 // with respect to the residual stream, some targets at a time, so that memory
 // never holds logits of more rows; rows without targets cost nothing.
-func (e *Engine) loss(rec *vk.Recorder, l *training) error {
+func (e *Engine) loss(rec *vk.Recorder, step *layout) error {
+	l := step.train
+	if l == nil {
+		return nil
+	}
 	n := len(l.targets)
 	if err := e.grow(&e.frame.losses, vk.Download, 4*n); err != nil {
 		return fmt.Errorf("losses: %w", err)
@@ -37,7 +41,7 @@ func (e *Engine) lossPiece(rec *vk.Recorder, l *training, from, n int) error {
 	hl := e.rows(a.hl, n, c.HiddenSize, e.precision.Act.Size())
 	d := e.rows(t.dlogits, n, quadded(c.VocabSize), e.precision.Act.Size())
 	logits, dhl := e.rows(a.logits, n, c.VocabSize, 4), e.rows(t.dhl, n, c.HiddenSize, 4)
-	piece := func(p entry) vk.Range { return e.at(entry{p.at + 4*from, 4 * n}) }
+	piece := func(p entry) vk.Range { return l.layout.at(entry{p.at + 4*from, 4 * n}) }
 	x, g, eps := e.rows(a.x, l.layout.rows, c.HiddenSize, 4), e.model.norm.All(), float32(c.NormEps)
 	return firstError(
 		e.kernels.Norm(rec, Norm{X: x, G: g, Y: hl, List: piece(l.targetRows), Eps: eps, Rows: n, Width: c.HiddenSize}),

@@ -24,9 +24,9 @@ func (e *Engine) optimize(rec *vk.Recorder, rows entry, updates []batch.Update) 
 	}
 	partials := e.tape.partials.All()
 	return firstError(
-		e.kernels.GradNorm(rec, GradNorm{Rows: e.at(rows), Updates: len(updates), Reads: gradients, Writes: []vk.Range{partials}}),
+		e.kernels.GradNorm(rec, GradNorm{Rows: e.frame.layout.at(rows), Updates: len(updates), Reads: gradients, Writes: []vk.Range{partials}}),
 		e.kernels.Optimizer(rec, OptimizerStep{
-			Rows: e.at(rows), Norms: e.frame.norms.Span(0, uint64(4*len(updates))), Updates: len(updates), Longest: longest,
+			Rows: e.frame.layout.at(rows), Norms: e.frame.norms.Span(0, uint64(4*len(updates))), Updates: len(updates), Longest: longest,
 			Reads: append(gradients, partials), Writes: written,
 		}),
 	)

@@ -18,9 +18,9 @@ type Memory struct {
 	// With training rows.
 	Inputs int64 // of every layer: what the backward pass starts from
 	Kept   int64 // activations of layers that are not recomputed
-	Work   int64 // gradients of activations, of one layer at a time
+	Work   int64 // gradients of activations, of one layer at a time, and what is recomputed
 
-	KeptLayers int // whose activations are not recomputed, the last layer apart
+	KeptLayers int // whose activations are not recomputed: the last ones
 	KeptEach   int64
 }
 
@@ -77,17 +77,20 @@ func (e *Engine) memory(checkpoint *weights.Checkpoint) Memory {
 		return m
 	}
 	m.Inputs, m.Work = total(e.inputSizes()), total(e.workSizes())
-	last := total(e.keptSizes(0))
-	m.KeptEach = total(e.keptSizes(1)) - last
-	m.KeptLayers = e.keep(m.Total()+last, m.KeptEach)
-	m.Kept = last + int64(m.KeptLayers)*m.KeptEach
+	recompute := total(e.recomputeSizes())
+	m.KeptEach = total(e.keptSizes(1))
+	m.KeptLayers = e.keep(m.Total()+recompute, m.KeptEach)
+	m.Kept = int64(m.KeptLayers) * m.KeptEach
+	if m.KeptLayers < e.checkpointConfig.Layers {
+		m.Work += recompute
+	}
 	return m
 }
 
 // keep is the number of layers to keep activations of, where the rest takes
 // base bytes and each layer its own.
 func (e *Engine) keep(base, each int64) int {
-	most := e.checkpointConfig.Layers - 1
+	most := e.checkpointConfig.Layers
 	switch e.config.Recompute {
 	case RecomputeAlways:
 		return 0

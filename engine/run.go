@@ -50,6 +50,7 @@ func (e *Engine) Start(step *batch.Step) error {
 	if err := e.launch(f); err != nil {
 		return errors.Join(err, e.frames.settle())
 	}
+	e.advance(f)
 	f.stats.Record += time.Since(f.began)
 	e.frames.flying++
 	return nil
@@ -107,6 +108,7 @@ func (e *Engine) launch(f *frame) error {
 // prepare arranges the step's input and writes it where the device can read it.
 func (e *Engine) prepare(f *frame) (updates entry, err error) {
 	e.arrange(f)
+	e.slice(f)
 	if updates, err = e.arrangeUpdates(f.step.Updates); err != nil {
 		return entry{}, err
 	}
@@ -126,7 +128,7 @@ func (e *Engine) known(f *frame) *recording {
 // that train take so much longer than their recording that it does not matter.
 func (e *Engine) reusable(f *frame) bool {
 	l := &f.layout
-	return l.rows > 0 && l.train == nil && l.keeps == 0 && len(f.step.Updates) == 0 && e.profile == nil
+	return l.rows > 0 && l.train == nil && f.slices == 0 && l.keeps == 0 && len(f.step.Updates) == 0 && e.profile == nil
 }
 
 // replay runs a recording.
@@ -183,13 +185,16 @@ func (e *Engine) breathe(rec *vk.Recorder) error {
 func (e *Engine) record(rec *vk.Recorder, f *frame, updates entry) error {
 	e.upload(rec)
 	l := &f.layout
-	for _, part := range []func(*vk.Recorder, *layout) error{e.forward, e.sample, e.backward} {
+	for _, part := range []func(*vk.Recorder, *layout) error{e.forward, e.sample, e.loss} {
 		if l.rows == 0 {
 			break
 		}
 		if err := part(rec, l); err != nil {
 			return err
 		}
+	}
+	if err := e.backward(rec, f); err != nil {
+		return err
 	}
 	return e.optimize(rec, updates, f.step.Updates)
 }

@@ -36,7 +36,7 @@ func (e *Engine) samplePiece(rec *vk.Recorder, l *layout, from, to int) error {
 	c, a, n := e.checkpointConfig, &e.arena, to-from
 	hl := e.rows(a.hl, n, c.HiddenSize, e.precision.Act.Size())
 	logits := e.rows(a.logits, n, c.VocabSize, 4)
-	piece := func(p entry, size int) vk.Range { return e.at(entry{p.at + from*size, n * size}) }
+	piece := func(p entry, size int) vk.Range { return l.at(entry{p.at + from*size, n * size}) }
 	result := func(b vk.Buffer) vk.Range { return b.Span(uint64(4*from*l.stride), uint64(4*n*l.stride)) }
 	return firstError(
 		e.kernels.Norm(rec, Norm{
@@ -47,7 +47,7 @@ func (e *Engine) samplePiece(rec *vk.Recorder, l *layout, from, to int) error {
 			Product: e.model.head, X: hl, Y: logits, Rows: n, Epilogue: Plain, Scratch: a.sums.All(), Counts: a.sumCounts.All(),
 		}),
 		e.kernels.Sample(rec, Sample{
-			Logits: logits, Params: piece(l.params, sampleRowBytes), Edits: e.at(l.edits),
+			Logits: logits, Params: piece(l.params, sampleRowBytes), Edits: l.at(l.edits),
 			IDs: result(e.frame.ids), Logs: result(e.frame.logs), Rows: n, LogitsRows: n, Vocab: c.VocabSize, Stride: l.stride,
 			Shares: a.shares.All(), Counts: a.counts.All(),
 		}),

@@ -58,19 +58,38 @@ func (e *Engine) stage(f *frame) error {
 		return fmt.Errorf("step input: %w", err)
 	}
 	copy(t.stage.Host, t.data)
-	if e.device.Unified() {
+	f.layout.input = t.stage
+	if !e.device.Unified() {
+		if err := e.grow(&t.local, vk.Local, room); err != nil {
+			return fmt.Errorf("step input: %w", err)
+		}
+		f.layout.input = t.local
+	}
+	return e.stagePass(f.layout.train, room)
+}
+
+// stagePass makes room for the tables of a backward pass, where there is one.
+func (e *Engine) stagePass(t *training, room int) error {
+	if t == nil {
 		return nil
 	}
-	if err := e.grow(&t.local, vk.Local, room); err != nil {
-		return fmt.Errorf("step input: %w", err)
+	if err := e.grow(&e.tape.tables, vk.Local, room); err != nil {
+		return fmt.Errorf("input of the backward pass: %w", err)
 	}
+	t.layout.input = e.tape.tables
 	return nil
 }
 
-// upload records moving the tables to where the kernels read them.
+// upload records moving the tables to where the kernels read them. Those of a
+// backward pass are moved a second time: its slices run beside later steps, whose
+// tables take the place of these.
 func (e *Engine) upload(rec *vk.Recorder) {
-	if t := &e.frame.tables; !e.device.Unified() {
+	t := &e.frame.tables
+	if !e.device.Unified() {
 		rec.Copy(t.local, 0, t.stage, 0, uint64(len(t.data)))
+	}
+	if e.frame.layout.train != nil {
+		rec.Copy(e.tape.tables, 0, t.stage, 0, uint64(len(t.data)))
 	}
 }
 
@@ -84,15 +103,11 @@ func roomFor(size int) int {
 }
 
 // at is the device range of a table.
-func (e *Engine) at(p entry) vk.Range {
+func (l *layout) at(p entry) vk.Range {
 	if p.size == 0 {
 		return vk.Range{}
 	}
-	buf := e.frame.tables.local
-	if e.device.Unified() {
-		buf = e.frame.tables.stage
-	}
-	return buf.Span(uint64(p.at), uint64(p.size))
+	return l.input.Span(uint64(p.at), uint64(p.size))
 }
 
 func (t *tables) free(device *vk.Device) {

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"loquetier/engine/vk"
 )
 
@@ -10,18 +12,20 @@ type Recompute uint8
 
 // Choices.
 const (
-	RecomputeAuto   Recompute = iota // as few layers as the device's free memory allows
-	RecomputeAlways                  // all but the last, whose activations are there anyway
+	RecomputeAuto Recompute = iota // as few layers as the device's free memory allows
+	RecomputeAlways
 	RecomputeNever
 )
 
 // tape is what the backward pass finds of the forward pass, and its room to
-// work in. There are TrainRows rows of each.
+// work in. There are TrainRows rows of each. What a slice finds has not been touched by
+// the steps since the forward pass.
 type tape struct {
+	tables  vk.Buffer     // those of the step with the forward pass; grown
 	inputs  []vk.Buffer   // by layer: [rows, hidden] float32, the residual stream before it
 	middles []vk.Buffer   // by layer that is not recomputed: the residual stream after its attention
-	kept    []activations // of the last layers but one, as many as fit
-	last    int           // the last layer, whose activations are still in the shared set
+	kept    []activations // of the last layers, as many as fit
+	from    int           // the first of them
 
 	residual vk.Buffer // [rows, hidden] float32: the residual stream when recomputed
 	dx       vk.Buffer // [rows, hidden] float32: gradient of the residual stream
@@ -43,7 +47,7 @@ func (e *Engine) workSizes() []sized {
 	c, t, n, act := e.checkpointConfig, &e.tape, e.config.TrainRows, e.precision.Act.Size()
 	q, qkv := c.Heads*c.HeadDim, (c.Heads+2*c.KVHeads)*c.HeadDim
 	list := []sized{
-		{&t.residual, 4 * n * c.HiddenSize}, {&t.dx, 4 * n * c.HiddenSize}, {&t.dh, 4 * n * c.HiddenSize},
+		{&t.dx, 4 * n * c.HiddenSize}, {&t.dh, 4 * n * c.HiddenSize},
 		{&t.dff, 4 * n * c.IntermediateSize}, {&t.datt, 4 * n * q}, {&t.delta, 4 * n * c.Heads},
 		{&t.turned, 4 * n * qkv}, {&t.dqkv, act * n * qkv},
 		{&t.dlogits, act * e.logitRows() * quadded(c.VocabSize)}, {&t.dhl, 4 * e.logitRows() * c.HiddenSize},
@@ -54,6 +58,12 @@ func (e *Engine) workSizes() []sized {
 	return list
 }
 
+// recomputeSizes lists what is needed beside where layers are recomputed.
+func (e *Engine) recomputeSizes() []sized {
+	return append([]sized{{&e.tape.residual, 4 * e.config.TrainRows * e.checkpointConfig.HiddenSize}},
+		e.recordSizes(&e.arena.shared, e.config.TrainRows)...)
+}
+
 // inputSizes lists the layers' inputs.
 func (e *Engine) inputSizes() []sized {
 	t := &e.tape
@@ -61,13 +71,13 @@ func (e *Engine) inputSizes() []sized {
 	return e.residuals(t.inputs)
 }
 
-// keptSizes lists what n layers keep, and the last one in any case.
+// keptSizes lists what the last n layers keep.
 func (e *Engine) keptSizes(n int) []sized {
 	t := &e.tape
-	t.kept, t.middles = make([]activations, n), make([]vk.Buffer, n+1)
+	t.kept, t.middles, t.from = make([]activations, n), make([]vk.Buffer, n), e.checkpointConfig.Layers-n
 	list := e.residuals(t.middles)
 	for i := range t.kept {
-		list = append(list, e.activationSizes(&t.kept[i])...)
+		list = slices.Concat(list, e.activationSizes(&t.kept[i]), e.recordSizes(&t.kept[i], e.config.MaxRows))
 	}
 	return list
 }
@@ -82,14 +92,17 @@ func (e *Engine) residuals(buffers []vk.Buffer) []sized {
 
 // allocTape allocates the training side of the plan.
 func (e *Engine) allocTape(m Memory) error {
-	e.tape.last = e.checkpointConfig.Layers - 1
 	if e.config.TrainRows == 0 {
 		return nil
+	}
+	work := e.workSizes()
+	if m.KeptLayers < e.checkpointConfig.Layers {
+		work = append(work, e.recomputeSizes()...)
 	}
 	return firstError(
 		e.allocSized("inputs of layers", e.inputSizes()),
 		e.allocSized("kept activations", e.keptSizes(m.KeptLayers)),
-		e.allocSized("gradients of activations", e.workSizes()))
+		e.allocSized("gradients of activations", work))
 }
 
 func (t *tape) all() []vk.Buffer {
@@ -97,21 +110,22 @@ func (t *tape) all() []vk.Buffer {
 	for i := range t.kept {
 		list = append(list, t.kept[i].all()...)
 	}
-	return append(list, t.residual, t.dx, t.dxCopy, t.dh, t.dff, t.datt, t.delta, t.turned, t.dqkv, t.dlogits, t.dhl, t.u, t.partials)
+	return append(list, t.tables, t.residual, t.dx, t.dxCopy, t.dh, t.dff, t.datt, t.delta, t.turned, t.dqkv, t.dlogits, t.dhl, t.u, t.partials)
 }
 
 // recomputed tells whether a layer's activations are gone when its turn in the
 // backward pass comes.
-func (t *tape) recomputed(layer int) bool { return layer < t.last-len(t.kept) }
+func (t *tape) recomputed(layer int) bool { return layer < t.from }
 
-// activationsOf is where a layer's activations go in the forward pass, and stay until its
-// backward pass if it is not recomputed.
-func (e *Engine) activationsOf(layer int) *activations {
-	if t := &e.tape; layer < t.last && !t.recomputed(layer) {
-		return &t.kept[layer-(t.last-len(t.kept))]
+// activationsOf is where a layer's activations go in a step's forward pass. With
+// training rows they stay there until the layer's slice of the backward pass, if it is not
+// recomputed.
+func (e *Engine) activationsOf(t *training, layer int) *activations {
+	if t != nil && !e.tape.recomputed(layer) {
+		return &e.tape.kept[layer-e.tape.from]
 	}
 	return &e.arena.shared
 }
 
 // middle is the residual stream after a layer's attention, where it is kept.
-func (t *tape) middle(layer int) vk.Buffer { return t.middles[layer-(t.last-len(t.kept))] }
+func (t *tape) middle(layer int) vk.Buffer { return t.middles[layer-t.from] }

@@ -122,7 +122,7 @@ func TestRecompute(t *testing.T) {
 			config := trainConfig()
 			config.Recompute = recompute
 			b := openTiny(t, model, config)
-			require.Equal(t, []int{1, 0}[i], b.engine.KeptLayers())
+			require.Equal(t, []int{2, 0}[i], b.engine.KeptLayers())
 			j := b.train(readRecipe(t, model, "train-all-r8"))
 			b.trainStep([]*job{j})
 			gradients[i] = b.gradientOf(j, j.all(), j.all())

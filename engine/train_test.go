@@ -140,7 +140,7 @@ func (j *job) requireOutcome(o outcome, tolerance float64) {
 // the others' picks.
 func (b *bench) trainStep(jobs []*job, others ...batch.Span) ([]outcome, [][]batch.Pick) {
 	b.t.Helper()
-	var step batch.Step
+	step := batch.Step{Backward: batch.All}
 	var ends []int
 	for _, j := range jobs {
 		step.Spans = append(step.Spans, j.all()...)

@@ -181,10 +181,20 @@ func cut(data []byte, rows, width, columns int) weights.Tensor {
 	return t
 }
 
+// settled finds a training slot's arrays where no backward pass is adding to its
+// gradient.
+func (e *Engine) settled(slot int) (*trainee, error) {
+	if e.pending.trains(slot) {
+		return nil, fmt.Errorf("BUG: the training state of slot %d in the middle of its backward pass", slot)
+	}
+	return e.trainee(slot)
+}
+
 // TrainingState reads everything a training slot's next updates depend on: the
-// weights, the moments and the gradient gathered so far.
+// weights, the moments and the gradient gathered so far. No backward pass of the
+// slot may be pending.
 func (e *Engine) TrainingState(slot int) ([]byte, error) {
-	t, err := e.trainee(slot)
+	t, err := e.settled(slot)
 	if err != nil {
 		return nil, err
 	}
@@ -198,9 +208,9 @@ func (e *Engine) TrainingState(slot int) ([]byte, error) {
 }
 
 // RestoreTraining puts back what TrainingState read of a slot with the same
-// modules and ranks.
+// modules and ranks. No backward pass of the slot may be pending.
 func (e *Engine) RestoreTraining(slot int, state []byte) error {
-	t, err := e.trainee(slot)
+	t, err := e.settled(slot)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (s *Scheduler) start() (bool, error) {
 	f := &flight{}
 	f.shares, f.works = s.plan()
 	f.started = time.Now()
-	step := batch.Step{Spans: make([]batch.Span, len(f.shares))}
+	step := batch.Step{Spans: make([]batch.Span, len(f.shares)), Backward: batch.All}
 	for i, sh := range f.shares {
 		step.Spans[i] = sh.span
 	}

@@ -24,10 +24,20 @@ const BlockSize = 16
 
 // Step is the work of one submission. Spans are laid out by kind, and inside a
 // kind by slot, so that rows of one adapter are neighbours.
+//
+// Train spans begin a backward pass of as many slices as the model has layers, from
+// the last one down. It is run by the Backward of that step and of the steps after it, and is
+// pending until its last slice has run; the gradients are complete then. Until then no
+// other Train spans may come, no Update of its slots but in the step that runs the last
+// slice, and the spans' cache blocks stay theirs.
 type Step struct {
-	Spans   []Span
-	Updates []Update // of the weights of training slots, after the step's gradients
+	Spans    []Span
+	Backward int      // slices of the pending backward pass to run, behind the spans; more than there are are nothing
+	Updates  []Update // of the weights of training slots, after that
 }
+
+// All is for a step that runs all the slices that are left.
+const All = 1 << 30
 
 // Rows is the number of tokens in the step.
 func (s *Step) Rows() int {
@@ -53,9 +63,8 @@ type Span struct {
 }
 
 // Picked stands among a span's tokens for one that is not known yet: what want
-// number i of the step before chooses, counted over all its spans. That step, which has no
-// Train spans, must still be in flight. Where it finds no number to choose by, any
-// token is taken.
+// number i of the step before chooses, counted over all its spans. That step must still
+// be in flight. Where it finds no number to choose by, any token is taken.
 func Picked(i int) int32 { return ^int32(i) }
 
 // PickOf is the number of the want that a token stands for; ok is false for a
