@@ -24,8 +24,8 @@ func benchUnifiedCommand() *cli.Command {
 		Flags: benchFlags(append([]cli.Flag{
 			&cli.StringFlag{Name: "load", Value: "mutable", Usage: "`PROFILE` of the requests: " + strings.Join(replay.ProfileNames(), ", ")},
 			&cli.StringFlag{Name: "trace", Usage: "`FILE` of the requests instead: CSV with a header; time, prompt tokens, generated tokens"},
-			&cli.StringFlag{Name: "speed", Value: "1", Usage: "multiply the rates by `X`; max for the most that keeps the SLO without training, found by trials"},
-			&cli.DurationFlag{Name: "trial", Value: 10 * time.Second, Usage: "length `T` of a trial of --speed max"},
+			&cli.StringFlag{Name: "speed", Value: "1", Usage: "multiply the rates by `X`; max for the most that keeps the SLO without training, found by trials, 40% for that share of it"},
+			&cli.DurationFlag{Name: "trial", Value: 10 * time.Second, Usage: "length `T` of a trial where the speed is to be found"},
 			&cli.IntFlag{Name: "requests", DefaultText: "all", Usage: "`N` requests: a profile's phases in proportion, a trace's first ones"},
 			&cli.DurationFlag{Name: "duration", DefaultText: "all", Usage: "no requests after `T` of the load's own time, before --speed"},
 			&cli.DurationFlag{Name: "drain", DefaultText: "to their end", Usage: "wait for requests at most `T` after the last one was due; of those still under way only the late ones are counted"},
@@ -67,6 +67,7 @@ type unifiedOptions struct {
 	profile             string
 	trace               replay.Load // without requests: the profile
 	speed               float64     // 0: to be found
+	part                float64     // of the highest speed, where it is to be found
 	trial, standalone   time.Duration
 	requests            int           // 0: all
 	duration            time.Duration // 0: all
@@ -129,13 +130,18 @@ func unifiedOptionsOf(c *cli.Context) (unifiedOptions, error) {
 // readSpeed reads --speed.
 func (o *unifiedOptions) readSpeed(text string) error {
 	if text == "max" {
-		return nil
+		text = "100%"
 	}
-	speed, err := strconv.ParseFloat(text, 64)
-	if err != nil || !(speed >= 1e-3 && speed <= 1e4) {
-		return usagef("--speed %q: it takes 0.001 to 10000, or max", text)
+	digits, percent := strings.CutSuffix(text, "%")
+	value, err := strconv.ParseFloat(digits, 64)
+	switch {
+	case err == nil && percent && value >= 1 && value <= 100:
+		o.part = value / 100
+	case err == nil && !percent && value >= 1e-3 && value <= 1e4:
+		o.speed = value
+	default:
+		return usagef("--speed %q: it takes 0.001 to 10000, max, or 1%% to 100%% of that", text)
 	}
-	o.speed = speed
 	return nil
 }
 
@@ -219,6 +225,7 @@ func (u *unified) run(c *cli.Context) error {
 		if u.speed, err = u.findSpeed(ctx); err != nil {
 			return err
 		}
+		u.speed *= u.part
 	}
 	load, err := u.load(u.speed, 0)
 	if err != nil {
