@@ -68,7 +68,7 @@ type unifiedOptions struct {
 	trace               replay.Load // without requests: the profile
 	speed               float64     // 0: to be found
 	part                float64     // of the highest speed, where it is to be found
-	trial, standalone   time.Duration
+	trial, alone        time.Duration
 	requests            int           // 0: all
 	duration            time.Duration // 0: all
 	drain               time.Duration // 0: as long as it takes
@@ -107,7 +107,7 @@ func benchUnified(c *cli.Context) error {
 // unifiedOptionsOf reads the flags and the trace.
 func unifiedOptionsOf(c *cli.Context) (unifiedOptions, error) {
 	o := unifiedOptions{
-		profile: c.String("load"), trial: c.Duration("trial"), standalone: c.Duration("standalone"), requests: c.Int("requests"), duration: c.Duration("duration"), drain: c.Duration("drain"),
+		profile: c.String("load"), trial: c.Duration("trial"), alone: c.Duration("standalone"), requests: c.Int("requests"), duration: c.Duration("duration"), drain: c.Duration("drain"),
 		adapters: c.Int("adapters"), jobCount: c.Int("jobs"), rank: c.Int("rank"), length: c.Int("length"), micro: c.Int("micro-batch"), mostRows: c.Int("train-rows"),
 		compare: c.Bool("compare"), seed: c.Uint64("seed"), json: c.String("json"), svg: c.String("svg"),
 	}
@@ -165,7 +165,7 @@ func (o *unifiedOptions) checkTimes(c *cli.Context) error {
 	for _, f := range []struct {
 		name  string
 		value time.Duration
-	}{{"trial", o.trial}, {"standalone", o.standalone}, {"duration", o.duration}, {"drain", o.drain}} {
+	}{{"trial", o.trial}, {"standalone", o.alone}, {"duration", o.duration}, {"drain", o.drain}} {
 		if c.IsSet(f.name) && (f.value < 100*time.Millisecond || f.value > 24*time.Hour) {
 			return usagef("--%s %v: it takes 100ms to 24h", f.name, f.value)
 		}
@@ -240,21 +240,33 @@ func (u *unified) run(c *cli.Context) error {
 		without := replay.Summarize(run, u.targets, 0)
 		report.Without = &without
 	}
-	alone, err := u.train(ctx)
+	alone, err := u.standalone(ctx)
 	if err != nil {
 		return err
 	}
-	run, err := u.replay(ctx, "requests"+u.beside(), load)
+	run, err := u.both(ctx, load)
 	if err != nil {
-		return err
-	}
-	if err := u.endJobs(); err != nil {
 		return err
 	}
 	u.view.end()
 	report.Summary = replay.Summarize(run, u.targets, alone)
 	picture := replay.Picture{Title: u.title(report), Run: run, Targets: u.targets, TrainAlone: alone}
 	return u.write(c.App.Writer, report, picture)
+}
+
+// both replays the load beside the jobs, if there are any.
+func (u *unified) both(ctx context.Context, load replay.Load) (replay.Run, error) {
+	if u.jobCount > 0 {
+		u.view.begin("training begins", 0)
+		if _, err := u.trainFor(ctx, 0); err != nil {
+			return replay.Run{}, err
+		}
+	}
+	run, err := u.replay(ctx, "requests"+u.beside(), load)
+	if err != nil {
+		return run, err
+	}
+	return run, u.endJobs()
 }
 
 // beside tells what runs beside the requests.

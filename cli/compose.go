@@ -229,20 +229,28 @@ func (s *session) start(checkpoint *weights.Checkpoint) error {
 		return err
 	}
 	s.scheduler = scheduler.New(s.engine, options...)
+	stop := s.drive(s.scheduler)
+	s.later(func() error {
+		stop()
+		return nil
+	})
+	return nil
+}
+
+// drive runs a scheduler until stop is called, which waits for its end.
+func (s *session) drive(of *scheduler.Scheduler) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := s.scheduler.Run(ctx); err != nil {
+		if err := of.Run(ctx); err != nil {
 			s.log.Debug("the scheduler stopped", "error", err) // the requests have failed with it
 		}
 	}()
-	s.later(func() error {
+	return func() {
 		cancel()
 		<-done
-		return nil
-	})
-	return nil
+	}
 }
 
 func (s *session) attach(a adapterOption) error {

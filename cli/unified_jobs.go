@@ -15,6 +15,7 @@ import (
 
 	"loquetier/cli/replay"
 	"loquetier/engine/batch"
+	"loquetier/scheduler"
 	"loquetier/train"
 )
 
@@ -100,34 +101,55 @@ func (u *unified) sizeTraining() error {
 	return nil
 }
 
-// train starts the jobs and measures their tokens a second with nothing
-// beside them; the jobs go on. It is 0 where there are none.
-func (u *unified) train(ctx context.Context) (float64, error) {
+// standalone measures the training tokens a second with nothing beside, and
+// no targets that could keep steps short; 0 where there are no jobs. It has a scheduler of its
+// own: the session's, which has nothing to do meanwhile, leaves the device alone.
+func (u *unified) standalone(ctx context.Context) (rate float64, err error) {
 	if u.jobCount == 0 {
 		return 0, nil
 	}
 	u.view.begin("training alone", 0)
+	own := u.scheduler
+	defer func() { u.scheduler = own }()
+	u.scheduler = scheduler.New(u.engine)
+	stop := u.drive(u.scheduler)
+	defer stop()
+	if rate, err = u.trainFor(ctx, u.alone); err != nil {
+		return 0, err
+	}
+	return rate, u.endJobs()
+}
+
+// trainFor starts the jobs and measures their tokens a second over a time, or
+// over as many steps as it takes; the jobs go on.
+func (u *unified) trainFor(ctx context.Context, length time.Duration) (float64, error) {
+	u.trained.leave.Store(false)
+	start := time.Now()
 	for _, j := range u.training.jobs {
 		if err := u.startJob(j); err != nil {
 			return 0, err
 		}
 	}
-	start := time.Now()
-	for wait := u.standalone; ; wait = 100 * time.Millisecond {
+	for wait := length; ; wait = 100 * time.Millisecond {
 		if err := firstError(sleep(ctx, wait), u.training.outcome()); err != nil {
 			return 0, err
 		}
-		if trained := u.trained.since(start); len(trained) > 2 {
+		if trained := u.trained.since(start); len(trained) >= leastPieces {
 			return replay.Rate(trained), nil
 		}
 	}
 }
 
+// leastPieces is how many pieces of training make a rate, and tell the
+// scheduler what to expect.
+const leastPieces = 4
+
 func (u *unified) startJob(j *trainingJob) (err error) {
+	j.overwrite = true // what it left the last time
 	if stopped := u.scheduler.Do(func() { err = u.training.attachJob(j, nil) }); stopped != nil || err != nil {
 		return firstError(err, stopped)
 	}
-	source := &timedJob{Job: j.job, log: &u.trained, leaves: &u.trained.leave}
+	source := &timedJob{Job: j.job, log: &u.trained}
 	if err := u.scheduler.Train(source); err != nil {
 		j.job.Fail(err)
 		return err
@@ -154,13 +176,12 @@ func (u *unified) endJobs() error {
 type timedJob struct {
 	*train.Job
 	log     *trainedLog
-	leaves  *atomic.Bool
 	offered int // tokens
 }
 
 // Next offers the job's next work.
 func (j *timedJob) Next(rows, blocks int) ([]batch.Span, []batch.Update) {
-	if j.leaves.Load() {
+	if j.log.leave.Load() {
 		j.Leave()
 		return nil, nil
 	}
