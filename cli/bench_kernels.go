@@ -167,7 +167,7 @@ func (b *kernelBench) teach(s *session, report kernelReport) error {
 	if err != nil {
 		return err
 	}
-	d := &drill{jobs: 1, sequences: 1, micro: 1, length: b.train, rank: 8, targets: targets}
+	d := &drill{jobs: 1, sequences: 1, micro: 1, slices: batch.All, length: b.train, rank: 8, targets: targets}
 	if err := d.begin(s); err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@ package cli
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
+	"strconv"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,6 +20,7 @@ func benchTrainCommand() *cli.Command {
 			&cli.IntFlag{Name: "jobs", Value: 1, Usage: "`N` new adapters, trained in the same steps"},
 			&cli.IntFlag{Name: "sequences", Value: 4, Usage: "`N` sequences a job and step"},
 			&cli.IntFlag{Name: "micro", DefaultText: "all", Usage: "`N` sequences of a job at a time: their gradients add up to the step's"},
+			&cli.IntFlag{Name: "slices", DefaultText: "all", Usage: "`N` layers of a backward pass in a step of the engine, as between next tokens"},
 			&cli.IntFlag{Name: "length", Value: 128, Usage: "`N` tokens a sequence"},
 			&cli.IntFlag{Name: "rank", Value: 8, Usage: "rank `R` of the adapters"},
 			&cli.StringFlag{Name: "targets", Value: "all", Usage: "`MODULES` of the adapters: all, or q_proj,v_proj and so on"},
@@ -36,6 +37,7 @@ func benchTrainCommand() *cli.Command {
 type drill struct {
 	jobs, sequences, length int
 	micro                   int // sequences of a job in a step of the engine
+	slices                  int // of a backward pass in a step of the engine
 	rank                    int
 	targets                 []engine.Module
 	steps                   []batch.Step
@@ -70,16 +72,19 @@ func benchTrain(c *cli.Context) error {
 
 // drillOf reads the flags.
 func drillOf(c *cli.Context) (*drill, error) {
-	d := &drill{jobs: c.Int("jobs"), sequences: c.Int("sequences"), length: c.Int("length"), micro: c.Int("micro"), rank: c.Int("rank")}
+	d := &drill{jobs: c.Int("jobs"), sequences: c.Int("sequences"), length: c.Int("length"), micro: c.Int("micro"), slices: c.Int("slices"), rank: c.Int("rank")}
 	if !c.IsSet("micro") {
 		d.micro = d.sequences
+	}
+	if !c.IsSet("slices") {
+		d.slices = batch.All
 	}
 	for _, f := range []struct {
 		name          string
 		value         int
 		least, atMost int
 	}{
-		{"jobs", d.jobs, 1, maxJobs}, {"sequences", d.sequences, 1, 1 << 20}, {"length", d.length, 2, 1 << 20}, {"micro", d.micro, 1, d.sequences},
+		{"jobs", d.jobs, 1, maxJobs}, {"sequences", d.sequences, 1, 1 << 20}, {"length", d.length, 2, 1 << 20}, {"micro", d.micro, 1, d.sequences}, {"slices", d.slices, 1, batch.All},
 		{"rank", d.rank, 1, virtualmod.MaxRank}, {"count", c.Int("count"), 1, 1 << 20},
 	} {
 		if f.value < f.least || f.value > f.atMost {
@@ -143,13 +148,30 @@ func (d *drill) run(s *session, count int) (measurement, error) {
 
 // begin puts new adapters into training and makes the steps.
 func (d *drill) begin(s *session) error {
-	d.steps = slices.Repeat([]batch.Step{{Backward: batch.All}}, (d.sequences+d.micro-1)/d.micro)
+	d.steps = make([]batch.Step, (d.sequences+d.micro-1)/d.micro)
 	for i := range d.jobs {
 		if err := d.addJob(s, i); err != nil {
 			return err
 		}
 	}
+	d.cut(s.engine.Slices())
 	return nil
+}
+
+// cut adds the steps that go on with the backward passes of those with rows. The
+// updates go with the last one.
+func (d *drill) cut(each int) {
+	var all []batch.Step
+	for _, step := range d.steps {
+		updates := step.Updates
+		step.Updates, step.Backward = nil, d.slices
+		all = append(all, step)
+		for left := each - d.slices; left > 0; left -= d.slices {
+			all = append(all, batch.Step{Backward: d.slices})
+		}
+		all[len(all)-1].Updates = updates
+	}
+	d.steps = all
 }
 
 // optimize runs one optimizer step of all jobs. Each of its steps starts while
@@ -216,6 +238,10 @@ func (d *drill) sequence(slot int, random *rand.Rand, vocabulary int32) batch.Sp
 
 // name is the benchmark's.
 func (d *drill) name(c *cli.Context, s *session) string {
-	return fmt.Sprintf("BenchmarkTrain/%s/jobs=%d/sequences=%d/micro=%d/length=%d/rank=%d/targets=%s/recompute=%s",
-		s.options.label(), d.jobs, d.sequences, d.micro, d.length, d.rank, benchName(c.String("targets")), c.String("recompute"))
+	each := "all"
+	if d.slices != batch.All {
+		each = strconv.Itoa(d.slices)
+	}
+	return fmt.Sprintf("BenchmarkTrain/%s/jobs=%d/sequences=%d/micro=%d/slices=%s/length=%d/rank=%d/targets=%s/recompute=%s",
+		s.options.label(), d.jobs, d.sequences, d.micro, each, d.length, d.rank, benchName(c.String("targets")), c.String("recompute"))
 }

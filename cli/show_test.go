@@ -186,7 +186,7 @@ func TestBenchTrainPrintsGosFormatAndTheMemory(t *testing.T) {
 	memory := map[string]float64{}
 	for _, recompute := range []string{"on", "off"} {
 		out := succeed(t, strings.Fields(small+recompute)...)
-		m := regexp.MustCompile(`(?m)^cpu: .+\n(?:.+\n)*BenchmarkTrain/model=stories/jobs=2/sequences=2/micro=2/length=20/rank=4/targets=q_proj,down_proj/recompute=` +
+		m := regexp.MustCompile(`(?m)^cpu: .+\n(?:.+\n)*BenchmarkTrain/model=stories/jobs=2/sequences=2/micro=2/slices=all/length=20/rank=4/targets=q_proj,down_proj/recompute=` +
 			recompute + `-\d+\t3\t(\d+) ns/op\t(\d+\.\d) tok/s\t\d+ dispatches/op\t\d+\.\d record-us/op\t(\d+\.\d) MiB\t` + shareColumns + `\n$`).FindStringSubmatch(out)
 		require.NotNil(t, m, out)
 		number := func(i int) float64 {
@@ -200,12 +200,14 @@ func TestBenchTrainPrintsGosFormatAndTheMemory(t *testing.T) {
 	assert.Less(t, memory["on"], memory["off"], "recomputing saves memory")
 }
 
-// A step of the optimizer is cut into steps of the engine that need less memory.
+// A step of the optimizer is cut into steps of the engine that need less memory,
+// and these into slices that compute the same.
 func TestBenchTrainAccumulates(t *testing.T) {
-	memory := map[string]float64{}
-	for _, micro := range []string{"1", "2"} {
-		out := succeed(t, strings.Fields("bench train --shape stories --sequences 2 --length 40 --rank 4 --count 1 --micro "+micro)...)
-		m := regexp.MustCompile(`sequences=2/micro=` + micro + `/.+\t1\t(\d+) ns/op\t(\d+\.\d) tok/s\t.+\t(\d+\.\d) MiB`).FindStringSubmatch(out)
+	memory, dispatches := map[string]float64{}, map[string]float64{}
+	for _, cut := range []string{"1 --slices 2", "1", "2"} {
+		micro := cut[:1]
+		out := succeed(t, strings.Fields("bench train --shape stories --sequences 2 --length 40 --rank 4 --count 1 --micro "+cut)...)
+		m := regexp.MustCompile(`sequences=2/micro=` + micro + `/.+\t1\t(\d+) ns/op\t(\d+\.\d) tok/s\t(\d+) dispatches/op\t.+\t(\d+\.\d) MiB`).FindStringSubmatch(out)
 		require.NotNil(t, m, out)
 		number := func(i int) float64 {
 			n, err := strconv.ParseFloat(m[i], 64)
@@ -213,9 +215,10 @@ func TestBenchTrainAccumulates(t *testing.T) {
 			return n
 		}
 		assert.InEpsilon(t, 2*40/(number(1)/1e9), number(2), 0.01, "an optimizer step's tokens are counted whole")
-		memory[micro] = number(3)
+		dispatches[cut], memory[cut] = number(3), number(4)
 	}
 	assert.Less(t, memory["1"], memory["2"])
+	assert.Equal(t, dispatches["1"], dispatches["1 --slices 2"])
 }
 
 func TestBenchKernels(t *testing.T) {
@@ -240,7 +243,7 @@ func TestBenchKernels(t *testing.T) {
 func TestBenchTrainProfiles(t *testing.T) {
 	o := call(t, strings.Fields("bench train --model stories --sequences 1 --length 2 --count 1 --profile")...)
 	require.Equal(t, exitOK, o.code, o.err)
-	assert.Contains(t, o.out, "/jobs=1/sequences=1/micro=1/length=2/rank=8/targets=all/recompute=auto-")
+	assert.Contains(t, o.out, "/jobs=1/sequences=1/micro=1/slices=all/length=2/rank=8/targets=all/recompute=auto-")
 	assert.Regexp(t, `(?m)^ kernel +calls `, o.err)
 	for _, kernel := range []string{"cross_entropy", "lora_grad", "optimizer"} {
 		assert.Contains(t, o.err, kernel)
@@ -257,6 +260,7 @@ func TestBenchTrainRefusesWhatMeansNothingOrDoesNotFit(t *testing.T) {
 		{"--sequences -1", 2, "--sequences -1: it takes 1 to 1048576"},
 		{"--length 1", 2, "--length 1: it takes 2 to 1048576"},
 		{"--micro 5", 2, "--micro 5: it takes 1 to 4"},
+		{"--slices 0", 2, "--slices 0: it takes 1 to 1073741824"},
 		{"--rank 0", 2, "--rank 0: it takes 1 to 512"},
 		{"--rank 513", 2, "--rank 513: it takes 1 to 512"},
 		{"--count 0", 2, "--count 0: it takes 1 to 1048576"},

@@ -112,11 +112,20 @@ func TestFlight(t *testing.T) {
 func TestRecordingsServeManySteps(t *testing.T) {
 	for _, most := range []float64{0, 1e6} { // one submission a step, and several
 		e, base := openStories(t, engine.Config{Submission: most})
+		once := decodeStep(t, e, base, 0, []string{""})
+		once.Spans[0].Wants[0].Logits = true
+		_, err := e.Run(once) // makes room for what it keeps
+		require.NoError(t, err)
 		for position := range 100 {
 			_, err := e.Run(decodeStep(t, e, base, position, []string{"", "math"}))
 			require.NoError(t, err)
 		}
 		require.Equal(t, 1, e.Recordings())
+		for range 34 {
+			_, err := e.Run(once)
+			require.NoError(t, err)
+		}
+		require.Equal(t, 1, e.Recordings(), "steps that serve no other take none from those that do")
 		for rows := range 40 {
 			_, err := e.Run(decodeStep(t, e, base, 0, make([]string, rows+1)))
 			require.NoError(t, err)

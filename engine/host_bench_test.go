@@ -157,3 +157,33 @@ func benchHost(b *testing.B, e *engine.Engine, steps []*batch.Step, mode string)
 	b.ReportMetric(float64(e.Stats().Dispatches), "dispatches/op")
 	b.ReportMetric(record/float64(b.N), "record-us/op")
 }
+
+// BenchmarkHostTrain is the host's share of a training step of 32 layers, in one
+// piece or in slices of a layer.
+func BenchmarkHostTrain(b *testing.B) {
+	e := openMade(b, openDevice(b), made(b, deepConfig), engine.Config{TrainRows: 16, MaxRows: 16, CacheBlocks: 4, Recompute: engine.RecomputeNever})
+	var layers []int
+	for layer := range e.Slices() {
+		layers = append(layers, layer)
+	}
+	require.NoError(b, e.AttachTraining(0, noisy(e, layers...)))
+	span := batch.Span{Kind: batch.Train, Tokens: tokensOf(16, 1), Blocks: []int32{0}}
+	span.Wants = []batch.Want{{Row: 0, Target: 1}}
+	for _, slices := range []int{batch.All, 1} {
+		b.Run(fmt.Sprintf("slices=%d", min(slices, e.Slices())), func(b *testing.B) {
+			record := 0.0
+			run := func(step *batch.Step) {
+				_, err := e.Run(step)
+				require.NoError(b, err)
+				record += float64(e.Stats().Record.Nanoseconds()) / 1e3
+			}
+			for range b.N {
+				run(&batch.Step{Spans: []batch.Span{span}, Backward: slices})
+				for left := e.Slices() - slices; left > 0; left -= slices {
+					run(&batch.Step{Backward: slices})
+				}
+			}
+			b.ReportMetric(record/float64(b.N), "record-us/op")
+		})
+	}
+}

@@ -37,16 +37,33 @@ func (r *recordings) find(f *frame, s *shape) *recording {
 	return nil
 }
 
-// take returns an empty recording: a new one, or the one that was used least recently.
+// take returns an empty recording: of those that serve no other step the one that
+// was used least recently, whose command buffers have their memory already, where one
+// has run for sure; otherwise a new one, or the one of all that was used least recently.
 func (r *recordings) take() *recording {
-	if len(r.list) < maxRecordings {
+	idle := r.idle()
+	switch {
+	case len(idle) >= Depth:
+		r.use(idle[0])
+	case len(r.list) < maxRecordings:
 		r.list = append(r.list, &recording{})
-	} else {
+	default:
 		r.use(0)
 	}
 	taken := r.list[len(r.list)-1]
 	taken.pieces, taken.shape, taken.stats = 0, shape{}, vk.Stats{}
 	return taken
+}
+
+// idle are the places of the recordings that serve no other step. The last of them
+// may be that of the step in flight.
+func (r *recordings) idle() (places []int) {
+	for i, known := range r.list {
+		if known.shape == (shape{}) {
+			places = append(places, i)
+		}
+	}
+	return places
 }
 
 // use makes the recording at a place the most recently used.
