@@ -71,85 +71,35 @@ func (e *Engine) place(a Adapter) (places []placement, count int, bytes uint64) 
 	return places, count, bytes
 }
 
+// describe notes what steps have to know of an adapter.
+func (r *resident) describe(a Adapter, places []placement) {
+	for i, m := range a.Modules {
+		r.maxRank = max(r.maxRank, places[i].rank)
+		r.gains = r.gains || m.Magnitude != nil
+	}
+}
+
 // Attach puts an adapter into a free slot. It costs the adapter's own bytes
 // and copies nothing of the base. On an error the slot stays free.
 func (e *Engine) Attach(slot int, a Adapter) error {
-	places, _, size := e.place(a)
-	return e.occupy(slot, size, func(r *resident) error { return e.fill(slot, a, places, r) })
-}
-
-func (e *Engine) fill(slot int, a Adapter, places []placement, r *resident) error {
-	if err := e.writeMatrices(r.memory, 0, a, places, e.precision.Act); err != nil {
+	u, err := e.BeginUpload(slot, a)
+	if err != nil {
 		return err
 	}
+	return u.run()
+}
+
+// seat enters an adapter in device memory into the slot table.
+func (e *Engine) seat(slot int, a Adapter, places []placement, r *resident) {
 	size := uint64(e.precision.Act.Size())
 	for i, m := range a.Modules {
 		p := places[i]
 		entry := slotEntry{a: r.memory.Address + p.a*size, b: r.memory.Address + p.b*size, rank: uint32(p.rank), scale: float32(m.Scale)}
 		if m.Magnitude != nil {
-			if err := e.writeGain(r.memory, m, p); err != nil {
-				return fmt.Errorf("%s: %w", m.Magnitude.Name, err)
-			}
 			entry.gain = r.memory.Address + p.gain
-			r.gains = true
 		}
 		e.slots.entries[e.slots.index(m.Layer, m.Module, slot)] = entry
-		r.maxRank = max(r.maxRank, p.rank)
 	}
-	if err := e.growShrink(r.maxRank); err != nil {
-		return err
-	}
-	return e.slots.write(e.device.Device)
-}
-
-// writeMatrices writes an adapter's A and B as a type, from an offset in bytes on.
-func (e *Engine) writeMatrices(memory vk.Buffer, offset uint64, a Adapter, places []placement, as weights.DType) error {
-	size := uint64(as.Size())
-	rec := e.device.NewRecorder(false)
-	for i, m := range a.Modules {
-		p := places[i]
-		if err := firstError(
-			e.writeMatrix(rec, memory, offset+p.a*size, m.A, as, m.A.Shape[1], p.rank),
-			e.writeMatrix(rec, memory, offset+p.b*size, m.B, as, p.rank, m.B.Shape[0])); err != nil {
-			return err
-		}
-	}
-	return rec.Run()
-}
-
-// writeMatrix writes a matrix as writeRows does, or records that its numbers
-// are made on the device, which leaves no room for padding.
-func (e *Engine) writeMatrix(rec *vk.Recorder, memory vk.Buffer, offset uint64, t weights.Tensor, as weights.DType, width, rows int) error {
-	if t.Random == nil {
-		return e.writeRows(memory, offset, t, as, width, rows)
-	}
-	if t.Elements() != rows*width {
-		return fmt.Errorf("random tensor %s of shape %v: the rank is not a multiple of 4", t.Name, t.Shape)
-	}
-	return e.kernels.draw(rec, memory.Span(offset, uint64(rows*width*as.Size())), t, as)
-}
-
-// writeRows writes a matrix with its rows padded to width numbers and its
-// height to rows, zeros in the padding.
-func (e *Engine) writeRows(memory vk.Buffer, offset uint64, t weights.Tensor, as weights.DType, width, rows int) error {
-	whole := make([]byte, rows*width*as.Size())
-	for i := range t.Shape[0] {
-		if err := convertRow(whole[i*width*as.Size():], as, t, i); err != nil {
-			return err
-		}
-	}
-	return e.writeBytes(memory, offset, whole)
-}
-
-// convertRow writes a row of a matrix as a type. It refuses what the type does
-// not hold.
-func convertRow(dst []byte, as weights.DType, t weights.Tensor, row int) error {
-	have, from := t.Shape[1]*as.Size(), t.Shape[1]*t.DType.Size()
-	weights.Convert(dst[:have], as, t.Data[row*from:(row+1)*from], t.DType)
-	if as == weights.F16 && overflows(dst[:have]) {
-		return fmt.Errorf("tensor %s of %s holds values beyond float16's range (65504): use --dtype bf16 or f32", t.Name, t.File)
-	}
-	return nil
 }
 
 // CheckAdapter refuses an adapter that Attach would refuse for its numbers,
@@ -171,14 +121,11 @@ func (e *Engine) CheckAdapter(a Adapter) error {
 	return nil
 }
 
-// writeGain computes DoRA's gain from the magnitudes and the base's weights.
-func (e *Engine) writeGain(memory vk.Buffer, m AdapterModule, p placement) error {
-	if err := writeTensor(e.device.Device, memory, p.magnitude, *m.Magnitude, weights.F32, func(int) {}); err != nil {
-		return err
-	}
+// gain records the computation of DoRA's gain from the magnitudes and the
+// base's weights.
+func (e *Engine) gain(rec *vk.Recorder, memory vk.Buffer, m AdapterModule, p placement) error {
 	out, in := m.Module.Dims(e.checkpointConfig)
 	size := uint64(e.precision.Act.Size())
-	rec := e.device.NewRecorder(false)
 	err := e.kernels.Dora(rec, Dora{
 		W:         e.model.layers[m.Layer].weight(m.Module),
 		A:         memory.Span(p.a*size, uint64(p.rank*in)*size),
@@ -187,9 +134,9 @@ func (e *Engine) writeGain(memory vk.Buffer, m AdapterModule, p placement) error
 		Scale: float32(m.Scale), Out: out, In: in, Rank: p.rank,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", m.Magnitude.Name, err)
 	}
-	return rec.Run()
+	return nil
 }
 
 // weight is the matrix of a module.

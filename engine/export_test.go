@@ -1,5 +1,7 @@
 package engine
 
+import "loquetier/engine/vk"
+
 // Gradients are what a training slot has gathered since its last update: sums
 // over targets, laid out as its modules' A and B.
 func (e *Engine) Gradients(slot int) ([]AdapterModule, error) {
@@ -26,3 +28,21 @@ func (e *Engine) Recordings() int {
 
 // Forget makes the next steps be recorded.
 func (e *Engine) Forget() { e.recordings.forget() }
+
+// Staged makes an upload or download go through staging buffers in pieces of so
+// many bytes, as where the host does not reach the device's memory.
+func (u *Upload) Staged(most uint64) error { return u.ferry.stage(vk.Upload, most) }
+
+// Staged makes a download go through staging buffers.
+func (d *Download) Staged(most uint64) error { return d.ferry.stage(vk.Download, most) }
+
+func (f *ferry) stage(kind vk.Kind, most uint64) (err error) {
+	f.memory.Host, f.most = nil, most
+	for i := range f.halves {
+		f.device.Free(f.halves[i].staging)
+		if f.halves[i].staging, err = f.device.Alloc(kind, most); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -78,19 +78,33 @@ func (e *Engine) Publish(from, to int) error {
 		return err
 	}
 	source := e.residents[from]
-	err := e.occupy(to, source.memory.Size, func(r *resident) error {
-		r.maxRank = source.maxRank
-		rec := e.device.NewRecorder(false)
-		rec.Copy(r.memory, 0, source.memory, 0, source.memory.Size)
-		if err := rec.Run(); err != nil {
-			return err
-		}
-		e.slots.put(to, e.slots.adapter(from), source.memory.Address, r.memory)
-		return e.slots.write(e.device.Device)
-	})
-	if err != nil {
+	if err := e.publish(source, from, to); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
+	return nil
+}
+
+func (e *Engine) publish(source *resident, from, to int) error {
+	if err := e.checkFree(to); err != nil {
+		return err
+	}
+	r := &resident{maxRank: source.maxRank}
+	var err error
+	if r.memory, err = e.device.Alloc(vk.Local, source.memory.Size); err != nil {
+		return fmt.Errorf("adapter of %d bytes: %w", source.memory.Size, err)
+	}
+	rec := e.device.NewRecorder(false)
+	rec.Copy(r.memory, 0, source.memory, 0, source.memory.Size)
+	if err = rec.Run(); err == nil {
+		e.slots.put(to, e.slots.adapter(from), source.memory.Address, r.memory)
+		err = e.slots.write(e.device.Device)
+	}
+	if err != nil {
+		e.slots.clear(to)
+		e.device.Free(r.memory)
+		return err
+	}
+	e.residents[to] = r
 	return nil
 }
 
@@ -111,7 +125,7 @@ func (e *Engine) addTrainee(slot int, a Adapter) error {
 		return err
 	}
 	if t.apart {
-		if err := e.writeMatrices(t.memory, uint64(4*count*masterArray), a, places, weights.F32); err != nil {
+		if err := e.writeMaster(t, a); err != nil {
 			return err
 		}
 	}
@@ -120,6 +134,28 @@ func (e *Engine) addTrainee(slot int, a Adapter) error {
 		entry.da, entry.db = t.gradient().Address+4*places[i].a, t.gradient().Address+4*places[i].b
 	}
 	return e.slots.write(e.device.Device)
+}
+
+// writeMaster writes an adapter's weights into the array of the master.
+func (e *Engine) writeMaster(t *trainee, a Adapter) error {
+	master, rec := t.array(masterArray), e.device.NewRecorder(false)
+	var given []laid
+	for _, l := range matrices(a, t.places, weights.F32) {
+		if l.Random == nil {
+			given = append(given, l)
+			continue
+		}
+		to := vk.Range{Address: master.Address + l.at, Size: uint64(4 * l.Elements())}
+		if err := e.kernels.draw(rec, to, l.Tensor, weights.F32); err != nil {
+			return err
+		}
+	}
+	if len(given) > 0 {
+		if err := e.device.Write(t.memory, uint64(4*t.count*masterArray), master.Size, tensorContents(given)); err != nil {
+			return err
+		}
+	}
+	return rec.Run()
 }
 
 // trains tells whether an adapter is trained in a slot.
