@@ -13,25 +13,24 @@ type answer struct {
 	prepared
 	ctx    context.Context // the caller's
 	cancel context.CancelFunc
-	done   func() // gives the adapter back
 	events <-chan scheduler.Event
 	script *transcript
 	reply  reply
 }
 
 // begin submits a request. emit takes its text as it comes and may be nil;
-// it is called from collect. collect must be called: it releases the adapter, as
-// begin does where it fails.
+// it is called from collect. collect must be called. The request's adapter is released
+// at its end, or here where it is refused.
 func (s *session) begin(ctx context.Context, p prepared, emit func(string)) (*answer, error) {
 	inner, cancel := context.WithCancel(ctx)
 	events, err := s.scheduler.Submit(inner, p.request)
 	if err != nil {
 		cancel()
-		s.release(p.lease)
+		p.claim.Release()
 		return nil, err
 	}
 	text := ""
-	a := &answer{prepared: p, ctx: ctx, cancel: cancel, done: func() { s.release(p.lease) }, events: events, script: newTranscript(s.text, p.request.Prompt, p.stops, emit)}
+	a := &answer{prepared: p, ctx: ctx, cancel: cancel, events: events, script: newTranscript(s.text, p.request.Prompt, p.stops, emit)}
 	a.reply = reply{ID: p.id, Adapter: p.adapter, PromptIDs: p.request.Prompt, Tokens: []int32{}, Text: &text, Seed: p.seed}
 	if p.request.LogProbs >= 0 {
 		a.reply.LogProbs = []tokenScore{}
@@ -42,8 +41,7 @@ func (s *session) begin(ctx context.Context, p prepared, emit func(string)) (*an
 // collect waits for the request's end and gives its reply. What was
 // generated before an error is kept.
 func (a *answer) collect() reply {
-	defer a.done()
-	defer a.cancel() // first: whoever is not cancelled may run in the next step
+	defer a.cancel()
 	for e := range a.events {
 		if a.take(e) {
 			break

@@ -66,7 +66,7 @@ func (s *session) newChat(c *cli.Context, how sampling) (*chat, error) {
 		return nil, err
 	}
 	t := &chat{session: s, how: how, out: c.App.Writer, notes: c.App.ErrWriter, adapter: c.String("use"), ends: s.ends}
-	if err := s.check(t.adapter); err != nil {
+	if err := s.check(c.Context, t.adapter); err != nil {
 		return nil, err
 	}
 	end, found, err := s.turnEnd()
@@ -147,7 +147,7 @@ func (t *chat) line(ctx context.Context, line string) (quit bool) {
 			t.system = []text.Message{{Role: "system", Content: rest}}
 		}
 	case command == "/use":
-		t.use(rest)
+		t.use(ctx, rest)
 	case strings.HasPrefix(line, "/"):
 		fmt.Fprintf(t.notes, "unknown command %s: /help tells the commands\n", command)
 	default:
@@ -158,11 +158,11 @@ func (t *chat) line(ctx context.Context, line string) (quit bool) {
 	return ctx.Err() != nil
 }
 
-func (t *chat) use(name string) {
+func (t *chat) use(ctx context.Context, name string) {
 	if name == "" {
 		name = baseName
 	}
-	if err := t.check(name); err != nil {
+	if err := t.check(ctx, name); err != nil {
 		fmt.Fprintln(t.notes, oneLine(err))
 		return
 	}

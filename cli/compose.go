@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -33,9 +32,8 @@ type session struct {
 	engine    *meter
 	base      *virtualmod.Base
 	scheduler *scheduler.Scheduler
-	ends      []int32       // tokens that end an output
-	leases    atomic.Int64  // that requests hold
-	released  chan struct{} // holds something where a lease was released since it was last empty
+	loader    *virtualmod.Loader
+	ends      []int32 // tokens that end an output
 
 	closers []func() error
 }
@@ -66,7 +64,7 @@ func open(c *cli.Context, o modelOptions, f func(s *session) error) error {
 // Everything that can be wrong with the model's and adapters' files is found
 // before.
 func withCheckpoint(c *cli.Context, o modelOptions, f func(s *session, checkpoint *weights.Checkpoint) error) (err error) {
-	s := &session{options: o, stderr: c.App.ErrWriter, log: newLogger(c.App.ErrWriter, o.log), released: make(chan struct{}, 1)}
+	s := &session{options: o, stderr: c.App.ErrWriter, log: newLogger(c.App.ErrWriter, o.log)}
 	defer func() { err = errors.Join(err, s.close()) }()
 	checkpoint, err := s.openCheckpoint()
 	if err != nil {
@@ -222,30 +220,39 @@ func (s *session) slots() int {
 	return max(32, min(mostSlots, len(s.options.adapters)+len(models.Adapters())))
 }
 
-// start runs the scheduler until the session is closed.
+// start runs the scheduler, and what brings adapters, until the session is closed.
 func (s *session) start(checkpoint *weights.Checkpoint) error {
 	options, err := s.control(checkpoint.Fingerprint())
 	if err != nil {
 		return err
 	}
 	s.scheduler = scheduler.New(s.engine, options...)
-	stop := s.drive(s.scheduler)
-	s.later(func() error {
-		stop()
-		return nil
-	})
+	s.loader = virtualmod.NewLoader(s.base, s.scheduler)
+	for _, stop := range []func(){s.drive(s.scheduler), background(s.loader.Run)} {
+		s.later(func() error {
+			stop()
+			return nil
+		})
+	}
 	return nil
 }
 
 // drive runs a scheduler until stop is called, which waits for its end.
 func (s *session) drive(of *scheduler.Scheduler) (stop func()) {
+	return background(func(ctx context.Context) {
+		if err := of.Run(ctx); err != nil {
+			s.log.Debug("the scheduler stopped", "error", err) // the requests have failed with it
+		}
+	})
+}
+
+// background runs f until stop is called, which waits for its end.
+func background(f func(ctx context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := of.Run(ctx); err != nil {
-			s.log.Debug("the scheduler stopped", "error", err) // the requests have failed with it
-		}
+		f(ctx)
 	}()
 	return func() {
 		cancel()

@@ -148,6 +148,9 @@ func (d *demoRun) summary() demoSummary {
 func (d *demoRun) begin(ctx context.Context, c *cli.Context) (answers []*answer, err error) {
 	var all []prepared
 	for i, name := range d.names[:len(d.names)-1] {
+		if err := d.check(ctx, name); err != nil { // so that nobody begins before the others
+			return nil, err
+		}
 		p, err := d.ask(i, name)
 		if err != nil {
 			return nil, err
@@ -228,9 +231,8 @@ func (d *demoRun) speak(ctx context.Context) error {
 		return err
 	}
 	last := len(d.names) - 1
-	var err error
-	if stopped := d.scheduler.Do(func() { err = job.trainee.Publish(pirateName) }); stopped != nil || err != nil {
-		return firstError(stopped, err)
+	if err := d.loader.Publish(job.trainee, pirateName); err != nil {
+		return err
 	}
 	p, err := d.ask(last, pirateName)
 	if err != nil {

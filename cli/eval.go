@@ -72,11 +72,11 @@ func checkEval(c *cli.Context) error {
 }
 
 func (s *session) evaluateFile(c *cli.Context) (evaluation, error) {
-	lease, err := s.acquire(c.String("use"))
+	claim, err := s.acquire(c.Context, c.String("use"))
 	if err != nil {
 		return evaluation{}, err
 	}
-	defer s.release(lease)
+	defer claim.Release()
 	if block, most := c.Int("block"), s.engine.Context(); block > most {
 		return evaluation{}, fmt.Errorf("--block %d: the context is %d tokens", block, most)
 	}
@@ -87,7 +87,7 @@ func (s *session) evaluateFile(c *cli.Context) (evaluation, error) {
 	if err != nil {
 		return evaluation{}, err
 	}
-	e, err := s.evaluate(c.Context, lease, first(data, c.Int("max-blocks")))
+	e, err := s.evaluate(c.Context, claim, first(data, c.Int("max-blocks")))
 	if err == nil && e.Targets == 0 {
 		err = fmt.Errorf("%s: no targets: every sequence needs a token after its first one or its prompt", c.String("data"))
 	}
@@ -119,7 +119,7 @@ type share struct {
 }
 
 // evaluate measures the loss of an adapter over examples, many in a step.
-func (s *session) evaluate(ctx context.Context, lease *virtualmod.Lease, data iter.Seq2[train.Example, error]) (evaluation, error) {
+func (s *session) evaluate(ctx context.Context, claim *virtualmod.Claim, data iter.Seq2[train.Example, error]) (evaluation, error) {
 	var total share
 	err := ordered(ctx, max(16, s.engine.MaxRows()/8), func(start func(<-chan share) bool) error {
 		number := 0
@@ -127,7 +127,7 @@ func (s *session) evaluate(ctx context.Context, lease *virtualmod.Lease, data it
 			if number++; err != nil {
 				return err
 			}
-			part, err := s.score(ctx, lease, e)
+			part, err := s.score(ctx, claim, e)
 			if err != nil {
 				return fmt.Errorf("sequence %d: %w", number, err)
 			}
@@ -149,11 +149,11 @@ func (s *session) evaluate(ctx context.Context, lease *virtualmod.Lease, data it
 }
 
 // score begins to score an example.
-func (s *session) score(ctx context.Context, lease *virtualmod.Lease, e train.Example) (<-chan share, error) {
+func (s *session) score(ctx context.Context, claim *virtualmod.Claim, e train.Example) (<-chan share, error) {
 	if len(e.IDs) < 2 {
 		return ready(share{}), nil
 	}
-	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: lease.Slot(), Version: lease.Version(), Prompt: e.IDs, Sampling: batch.Greedy(), LogProbs: -1, PromptLogProbs: 0})
+	events, err := s.scheduler.Submit(ctx, scheduler.Request{Slot: claim.Slot(), Version: claim.Version(), Prompt: e.IDs, Sampling: batch.Greedy(), LogProbs: -1, PromptLogProbs: 0})
 	if err != nil {
 		return nil, err
 	}

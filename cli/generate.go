@@ -172,7 +172,7 @@ func (s *session) startLine(c *cli.Context, file *train.Lines, line []byte, err 
 	if err != nil {
 		return ready(failed(prepared{id: readableID(line)}, file.Errorf(err)))
 	}
-	p, err := s.prepareInTurn(c.Context, w)
+	p, err := s.prepare(w)
 	if err != nil {
 		return ready(failed(p, file.Errorf(err)))
 	}

@@ -82,11 +82,11 @@ type prepared struct {
 	seed    *uint64
 	stops   stopStrings
 	request scheduler.Request
-	lease   *virtualmod.Lease // on request's slot
+	claim   *virtualmod.Claim // the request's Adapter
 }
 
 // prepare resolves names and text. The error says what is wrong with the request.
-// It acquires the request's adapter, which begin takes over.
+// It claims the request's adapter, which begin takes over.
 func (s *session) prepare(w wireRequest) (prepared, error) {
 	w.choose()
 	p := prepared{id: w.ID, adapter: w.Adapter, seed: w.Seed, stops: w.Stop}

@@ -27,12 +27,12 @@ func (u *unified) connect(names []string) error {
 		names = []string{baseName}
 	}
 	for _, name := range names {
-		lease, err := u.acquire(name)
+		lease, err := u.lease(name)
 		if err != nil {
 			return err
 		}
 		u.later(func() error {
-			u.release(lease)
+			lease.Release()
 			return nil
 		})
 		u.clients = append(u.clients, client{lease.Slot(), lease.Version()})

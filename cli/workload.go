@@ -115,12 +115,12 @@ func (s *session) benchSlots(k, rank int) ([]int, error) {
 	}
 	var slots []int
 	for _, name := range names {
-		lease, err := s.acquire(name)
+		lease, err := s.lease(name)
 		if err != nil {
 			return nil, err
 		}
 		s.later(func() error {
-			s.release(lease)
+			lease.Release()
 			return nil
 		})
 		slots = append(slots, lease.Slot())

@@ -86,7 +86,7 @@ func (e *Engine) Attach(slot int, a Adapter) error {
 	if err != nil {
 		return err
 	}
-	return u.run()
+	return u.Run()
 }
 
 // seat enters an adapter in device memory into the slot table.

@@ -35,5 +35,5 @@ func (e *Engine) Load(slot int, im *Image) error {
 	if err != nil {
 		return err
 	}
-	return u.run()
+	return u.Run()
 }

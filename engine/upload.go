@@ -99,6 +99,9 @@ func (u *Upload) prepare(a Adapter, places []placement) error {
 	return nil
 }
 
+// Slot is where the adapter is to be.
+func (u *Upload) Slot() int { return u.slot }
+
 // Fill prepares the next piece.
 func (u *Upload) Fill() error {
 	if u.at == u.size {
@@ -174,8 +177,8 @@ func (u *Upload) Cancel() {
 	u.engine.device.Free(u.resident.memory)
 }
 
-// run does all of it at once.
-func (u *Upload) run() error {
+// Run does all of it at once, in the space between two steps.
+func (u *Upload) Run() error {
 	for more := true; more; {
 		err := u.Fill()
 		if err == nil {

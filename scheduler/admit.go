@@ -13,13 +13,24 @@ import (
 func (s *Scheduler) admit() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.running) == s.runner.MaxRows() {
+		return
+	}
+	s.waiting.opened()
 	for len(s.running) < s.runner.MaxRows() {
 		q := s.waiting.next()
-		if q == nil || !s.allot(q) {
+		if q == nil {
+			return
+		}
+		err := q.hold()
+		if err == nil && !s.allot(q) {
 			return
 		}
 		s.waiting.pop(q)
-		if err := s.runner.Check(q.probe()); err != nil {
+		if err == nil {
+			err = s.runner.Check(q.probe())
+		}
+		if err != nil {
 			s.end(q, Event{Finish: Failed, Err: err})
 			continue
 		}

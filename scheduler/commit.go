@@ -84,6 +84,7 @@ func (s *Scheduler) end(q *sequence, last Event) {
 	q.events <- last
 	close(q.events)
 	q.events = nil
+	q.release()
 	s.blocks.put(q.blocks)
 	s.running = slices.DeleteFunc(s.running, func(r *sequence) bool { return r == q })
 }

@@ -36,6 +36,7 @@ type Scheduler struct {
 	waiting  queue
 	accepted uint64 // requests
 	between  []func()
+	beside   []func()
 	sources  []*contender
 	turn     float64 // the start of the source that was served first the last time
 	stats    Stats
@@ -84,7 +85,16 @@ func (s *Scheduler) Submit(ctx context.Context, r Request) (<-chan Event, error)
 // and detach adapters while requests are running. An adapter must not be
 // detached while requests use it. It returns ErrClosed, without
 // having run f, where the scheduler has stopped.
-func (s *Scheduler) Do(f func()) error {
+func (s *Scheduler) Do(f func()) error { return s.call(&s.between, f) }
+
+// Beside runs f before the next step is started, and returns when it has run.
+// Unlike Do it waits for no step, so that steps may be in flight, and at most one such
+// call is run before each: what comes in many small pieces, as an adapter's bytes do,
+// delays no step by more than one of them. It returns ErrClosed as Do does.
+func (s *Scheduler) Beside(f func()) error { return s.call(&s.beside, f) }
+
+// call has the loop run f with others of its list, and waits until it has.
+func (s *Scheduler) call(list *[]func(), f func()) error {
 	done := make(chan struct{})
 	s.mu.Lock()
 	if s.closed {
@@ -92,7 +102,7 @@ func (s *Scheduler) Do(f func()) error {
 		return ErrClosed
 	}
 	ran := false
-	s.between = append(s.between, func() {
+	*list = append(*list, func() {
 		defer close(done)
 		if !s.closed {
 			f()
@@ -127,6 +137,20 @@ func (s *Scheduler) interlude() {
 	}
 }
 
+// aside runs the first of what may be done beside steps.
+func (s *Scheduler) aside() {
+	s.mu.Lock()
+	var f func()
+	if len(s.beside) > 0 {
+		f = s.beside[0]
+		s.beside = slices.Delete(s.beside, 0, 1)
+	}
+	s.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
 // Run plans, runs and commits steps until ctx is done (it then returns nil)
 // or the device is of no more use. Requests that have not ended then fail.
 func (s *Scheduler) Run(ctx context.Context) error {
@@ -152,6 +176,7 @@ func (s *Scheduler) round(ctx context.Context) error {
 	if len(s.flights) == 0 {
 		s.interlude()
 	}
+	s.aside()
 	s.cancel()
 	s.grow() // before others are let in, who would be the first to be preempted
 	s.admit()
@@ -166,12 +191,13 @@ func (s *Scheduler) round(ctx context.Context) error {
 	return nil
 }
 
-// idle tells whether there is nothing to do: no step and no request runs and no source is left.
+// idle tells whether there is nothing to do: no step and no request runs, no source is
+// left, and nobody waits for the loop.
 func (s *Scheduler) idle() bool {
 	s.dropSources()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.flights) == 0 && len(s.running) == 0 && len(s.sources) == 0
+	return len(s.flights) == 0 && len(s.running) == 0 && len(s.sources)+len(s.between)+len(s.beside) == 0
 }
 
 // shutDown fails everything that has not ended.
@@ -198,10 +224,10 @@ func (s *Scheduler) close(err error) []*contender {
 		s.end(q, Event{Finish: Failed, Err: err})
 		return true
 	})
-	for _, f := range s.between { // they see closed and only report it
+	for _, f := range slices.Concat(s.between, s.beside) { // they see closed and only report it
 		f()
 	}
-	s.between = nil
+	s.between, s.beside = nil, nil
 	sources := s.sources
 	s.sources = nil
 	return sources

@@ -16,6 +16,10 @@ type prefixes struct {
 	last  uint64            // number given
 }
 
+// anySlot is the slot of what a version of an adapter has computed that may be in
+// another one the next time.
+const anySlot = -2
+
 // content is what a full block holds.
 type content struct {
 	parent  uint64 // node of the block before it; 0: it is the sequence's first
@@ -67,6 +71,9 @@ func (p *prefixes) find(q *sequence, tokens int) (found []int32, last uint64) {
 // content is what the sequence's block number i holds once it is full.
 func (q *sequence) content(parent uint64, i int) content {
 	c := content{parent: parent, slot: q.Slot, version: q.Version}
+	if q.Adapter != nil {
+		c.slot = anySlot
+	}
 	copy(c.tokens[:], q.tokens(i*batch.BlockSize, (i+1)*batch.BlockSize))
 	return c
 }

@@ -10,27 +10,32 @@ import (
 // Request.Priority.
 const Aging = 10 * time.Second
 
-// queue holds the requests that wait, in lanes of one priority and slot, each
+// queue holds the requests that wait, in lanes of one priority and user, each
 // in order of arrival.
 //
 // Between priorities the request that is due first decides, where being due is
 // the time of arrival less Aging for each level of priority. This order never
 // changes, and only finitely many requests can come before one: nobody starves,
 // however many of a higher priority keep coming. Within a priority those that have
-// run before and were preempted go first, then the slots take turns, so that a
-// flood on one adapter does not hold up another.
+// run before and were preempted go first, then the users take turns, so that a
+// flood on one adapter does not hold up another. Lanes whose adapters are not there yet
+// are passed over.
 type queue struct {
 	lanes map[lane][]*sequence
 	size  int
-	turns map[int]uint64 // by slot: the last turn that it had
+	open  []lane          // those whose first request can be begun, as opened found them
+	turns map[user]uint64 // the last turn that each had
 	turn  uint64
 }
 
-type lane struct{ priority, slot int }
+type lane struct {
+	priority int
+	user     user
+}
 
-func newQueue() queue { return queue{lanes: map[lane][]*sequence{}, turns: map[int]uint64{}} }
+func newQueue() queue { return queue{lanes: map[lane][]*sequence{}, turns: map[user]uint64{}} }
 
-func (q *sequence) lane() lane { return lane{q.Priority, q.Slot} }
+func (q *sequence) lane() lane { return lane{q.Priority, q.user()} }
 
 // order compares two sequences: negative where a is due before b.
 func order(a, b *sequence) int {
@@ -46,17 +51,27 @@ func (w *queue) push(q *sequence) {
 	w.size++
 }
 
-// next is the request to admit next, nil where none waits.
-func (w *queue) next() *sequence {
-	var next *sequence
-	for _, waiting := range w.lanes {
-		if next == nil || order(waiting[0], next) < 0 {
-			next = waiting[0]
+// opened looks for the lanes that next chooses among.
+func (w *queue) opened() {
+	w.open = w.open[:0]
+	for lane, waiting := range w.lanes {
+		if waiting[0].ready() {
+			w.open = append(w.open, lane)
 		}
 	}
-	for lane, waiting := range w.lanes {
-		if lane.priority == next.Priority && w.compare(waiting[0], next) < 0 {
-			next = waiting[0]
+}
+
+// next is the request to admit next, nil where none waits that can be begun.
+func (w *queue) next() *sequence {
+	var next *sequence
+	for _, lane := range w.open {
+		if first := w.lanes[lane][0]; next == nil || order(first, next) < 0 {
+			next = first
+		}
+	}
+	for _, lane := range w.open {
+		if first := w.lanes[lane][0]; lane.priority == next.Priority && w.compare(first, next) < 0 {
+			next = first
 		}
 	}
 	return next
@@ -72,21 +87,25 @@ func (w *queue) compare(a, b *sequence) int {
 	case b.resumes:
 		return 1
 	}
-	return cmp.Or(cmp.Compare(w.turns[a.Slot], w.turns[b.Slot]), order(a, b))
+	return cmp.Or(cmp.Compare(w.turns[a.user()], w.turns[b.user()]), order(a, b))
 }
 
 // pop removes a request that next returned.
 func (w *queue) pop(q *sequence) {
-	waiting := w.lanes[q.lane()]
+	from := q.lane()
+	waiting := w.lanes[from]
 	waiting[0] = nil
-	w.keep(q.lane(), waiting[1:])
+	w.keep(from, waiting[1:])
 	w.size--
+	if len(waiting) == 1 || !waiting[1].ready() {
+		w.open = slices.DeleteFunc(w.open, func(l lane) bool { return l == from })
+	}
 }
 
-// took notes that a request has had its slot's turn.
+// took notes that a request has had its user's turn.
 func (w *queue) took(q *sequence) {
 	w.turn++
-	w.turns[q.Slot] = w.turn
+	w.turns[q.user()] = w.turn
 }
 
 // drop removes all requests for which gone says so.

@@ -9,8 +9,9 @@ import (
 
 // Request is a prompt to continue, or only to score.
 type Request struct {
-	Slot    int    // adapter slot, or batch.Base
-	Version uint64 // of the adapter in its slot: cached prefixes are shared only within one version
+	Slot    int     // adapter slot, or batch.Base
+	Version uint64  // of the adapter in its slot: cached prefixes are shared only within one version
+	Adapter Adapter // where not nil it gives Slot and Version when the request is begun
 
 	// Priority decides who is admitted first and who is preempted last: higher
 	// first, from -MaxPriority to MaxPriority. A request is treated as one of

@@ -41,6 +41,7 @@ type sequence struct {
 	due      time.Time // arrived, less Aging for each level of priority
 	events   chan Event
 	gone     func() error  // why the caller has lost interest, or nil
+	held     bool          // its adapter is kept in its slot
 	resumes  bool          // it has run before and was preempted
 	output   []int32       // generated so far
 	scores   []batch.Pick  // of the prompt so far

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"loquetier/engine"
 	"loquetier/engine/weights"
@@ -26,23 +27,37 @@ var (
 // adapters lie in host memory, in as many versions as their names have, and in a
 // slot of the device only while they are wanted there.
 //
-// Attach, TryAcquire, Names, Info, State and a Lease's Release may be called from
-// any goroutine, at any time. All else works on the device and is for the space
-// between two steps.
+// Attach, Add, TryAcquire, Claim, Names, Info, State and the methods of Claims and
+// Leases may be called from any goroutine, at any time. All else works on the device
+// and is for the space between two steps; a Loader does it piece by piece while steps
+// run.
 type Base struct {
 	engine *engine.Engine
+	turn   time.Duration // how long a version in use may keep its slot while others wait for one
+	wake   chan struct{} // holds something where the Loader may have something to do
 
 	mu        sync.Mutex // guards what follows
 	names     map[string]*lineage
 	residents []*version // what is served, by slot
 	jobs      []bool     // which slots hold adapters in training
+	coming    []bool     // which slots an adapter is on its way to
 	versions  uint64     // how many there ever were
 	clock     uint64     // counts acquisitions
+	claims    map[string]int
+	wants     []*want  // in the order in which they came
+	yields    *version // is to make room: nobody gets it until it has been put out
 }
+
+// turn is how long an adapter in use keeps its slot at least while others wait
+// for one.
+const turn = time.Second
 
 // NewBase wraps an engine without adapters.
 func NewBase(e *engine.Engine) *Base {
-	return &Base{engine: e, names: map[string]*lineage{}, residents: make([]*version, e.Slots()), jobs: make([]bool, e.Slots())}
+	return &Base{
+		engine: e, turn: turn, wake: make(chan struct{}, 1), names: map[string]*lineage{}, claims: map[string]int{},
+		residents: make([]*version, e.Slots()), jobs: make([]bool, e.Slots()), coming: make([]bool, e.Slots()),
+	}
 }
 
 // Attach registers an adapter's folder under a free name, as its version 1. It

@@ -28,6 +28,7 @@ func (l *Lease) Release() {
 	if l.version != nil {
 		l.version.leases--
 		l.version = nil
+		l.base.rouse()
 	}
 }
 
@@ -57,7 +58,7 @@ func (b *Base) TryAcquire(name string) (*Lease, bool) {
 		return b.lease(nil), true
 	}
 	l := b.names[name]
-	if l == nil || l.current.slot == nowhere {
+	if l == nil || l.current.slot == nowhere || l.current == b.yields {
 		return nil, false
 	}
 	b.touch(l.current)

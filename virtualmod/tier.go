@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"loquetier/engine"
 )
@@ -48,7 +49,13 @@ func (b *Base) resident(name string) (*version, error) {
 	}
 	v := l.current
 	if v.slot == nowhere {
-		slot, err := b.place(func(slot int) error { return v.host.load(b.engine, slot) })
+		slot, err := b.place(func(slot int) error {
+			u, err := v.host.begin(b.engine, slot)
+			if err != nil {
+				return err
+			}
+			return u.Run()
+		})
 		if err != nil {
 			return nil, fmt.Errorf("load adapter %s: %w", name, err)
 		}
@@ -58,15 +65,18 @@ func (b *Base) resident(name string) (*version, error) {
 	return v, nil
 }
 
-func (b *Base) settle(v *version, slot int) { b.residents[slot], v.slot = v, slot }
+func (b *Base) settle(v *version, slot int) {
+	b.residents[slot], v.slot, v.since = v, slot, time.Now()
+	b.rouse() // who waits for it by another way
+}
 
 func (b *Base) touch(v *version) {
 	b.clock++
 	v.used = b.clock
 }
 
-// place finds a slot, puts something into it, and returns it. Versions without
-// leases are put out, the least recently acquired first, while there is no slot
+// place finds a slot, puts something into it, and returns it. Versions that
+// nobody uses are put out, the least recently acquired first, while there is no slot
 // or no memory.
 func (b *Base) place(put func(slot int) error) (int, error) {
 	for {
@@ -77,7 +87,7 @@ func (b *Base) place(put func(slot int) error) (int, error) {
 			}
 		}
 		idle := b.idle()
-		if idle == nil || !errors.Is(err, ErrNoFreeSlot) && !errors.Is(err, engine.ErrOutOfMemory) {
+		if idle == nil || !wantsRoom(err) {
 			return 0, err
 		}
 		if err := b.putOut(idle); err != nil {
@@ -86,10 +96,15 @@ func (b *Base) place(put func(slot int) error) (int, error) {
 	}
 }
 
+// wantsRoom tells whether an error is one that putting others out may help.
+func wantsRoom(err error) bool {
+	return errors.Is(err, ErrNoFreeSlot) || errors.Is(err, engine.ErrOutOfMemory)
+}
+
 func (b *Base) freeSlot() (int, error) {
 	training := 0
 	for slot, v := range b.residents {
-		if v == nil && !b.jobs[slot] {
+		if v == nil && !b.jobs[slot] && !b.coming[slot] {
 			return slot, nil
 		}
 		if b.jobs[slot] {
@@ -100,15 +115,21 @@ func (b *Base) freeSlot() (int, error) {
 }
 
 // idle is the resident version without leases that was acquired the longest
-// time ago; nil where all are in use.
+// time ago; nil where all are in use. One that requests wait for, which have not
+// begun yet, is in use, unless it is to make room.
 func (b *Base) idle() *version {
 	var found *version
 	for _, v := range b.residents {
-		if v != nil && v.leases == 0 && (found == nil || v.used < found.used) {
+		if v != nil && v.leases == 0 && (v == b.yields || !b.claimed(v)) && (found == nil || v.used < found.used) {
 			found = v
 		}
 	}
 	return found
+}
+
+// claimed tells whether requests that have not begun would get the version.
+func (b *Base) claimed(v *version) bool {
+	return v == v.lineage.current && b.claims[v.lineage.name] > 0
 }
 
 // putOut takes a version off the device. What may be wanted again and is nowhere
@@ -126,5 +147,17 @@ func (b *Base) putOut(v *version) error {
 		panic(fmt.Sprintf("BUG: a version is in slot %d, but should be in %d", i, slot))
 	}
 	b.residents[slot], v.slot = nil, nowhere
+	if v == b.yields {
+		b.yields = nil
+	}
+	b.freed()
 	return b.engine.Detach(slot)
+}
+
+// freed notes that there is a slot and memory that there was not.
+func (b *Base) freed() {
+	for _, w := range b.wants {
+		w.full = false
+	}
+	b.rouse()
 }

@@ -94,7 +94,7 @@ type unruly struct {
 	err  error
 }
 
-func (u unruly) load(e *engine.Engine, slot int) error {
+func (u unruly) begin(e *engine.Engine, slot int) (*engine.Upload, error) {
 	others := 0
 	for _, v := range u.base.residents {
 		if v != nil {
@@ -102,9 +102,9 @@ func (u unruly) load(e *engine.Engine, slot int) error {
 		}
 	}
 	if others > u.most {
-		return u.err
+		return nil, u.err
 	}
-	return u.hostCopy.load(e, slot)
+	return u.hostCopy.begin(e, slot)
 }
 
 func TestAdaptersMakeRoomInMemory(t *testing.T) {

@@ -107,6 +107,7 @@ func (t *Trainee) End() error {
 		return fmt.Errorf("end training of adapter %s: %w", t.shape.Name, err)
 	}
 	b.jobs[t.slot] = false
+	b.freed()
 	return nil
 }
 

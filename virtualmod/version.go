@@ -3,6 +3,7 @@ package virtualmod
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"loquetier/engine"
 )
@@ -28,7 +29,8 @@ type version struct {
 	host    hostCopy // nil while the weights are only on the device
 	slot    int      // where it is resident, or nowhere
 	leases  int
-	used    uint64 // when it was last acquired, by the Base's clock
+	used    uint64    // when it was last acquired, by the Base's clock
+	since   time.Time // when it came into its slot
 }
 
 // nowhere is the slot of a version that is not on the device.
@@ -36,15 +38,19 @@ const nowhere = -1
 
 // hostCopy is a version's weights in host memory.
 type hostCopy interface {
-	load(e *engine.Engine, slot int) error
+	begin(e *engine.Engine, slot int) (*engine.Upload, error)
 }
 
-func (a *Adapter) load(e *engine.Engine, slot int) error { return e.Attach(slot, a.forEngine()) }
+func (a *Adapter) begin(e *engine.Engine, slot int) (*engine.Upload, error) {
+	return e.BeginUpload(slot, a.forEngine())
+}
 
 // image is the host copy of what was published: the device's own bytes.
 type image struct{ *engine.Image }
 
-func (i image) load(e *engine.Engine, slot int) error { return e.Load(slot, i.Image) }
+func (i image) begin(e *engine.Engine, slot int) (*engine.Upload, error) {
+	return e.BeginLoad(slot, i.Image)
+}
 
 // kept tells whether requests can still come to the version, now or after
 // rolling back.

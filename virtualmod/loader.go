@@ -1,0 +1,332 @@
+package virtualmod
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"loquetier/engine"
+)
+
+// Loop is what runs the engine's steps, as a Loader sees it. The scheduler is one.
+// Both methods return when f has run, in the goroutine of the steps, or an error
+// where the loop has ended.
+type Loop interface {
+	Do(f func()) error     // between two steps, with none in flight
+	Beside(f func()) error // before a step; others may be in flight
+}
+
+// A Loader brings the adapters that are wanted onto the device, one after the
+// other in the order in which they were wanted, while steps run. Each step is delayed by
+// the copying of one piece at most; converting and reading take place in the Loader's
+// goroutine. Where there is no slot or memory it waits for one: versions that nobody
+// uses make room, the least recently acquired first. Where all are in use, the one
+// that has had its slot longest yields it, once it has had it for a while: requests
+// that run end on it, new ones wait for their turn.
+type Loader struct {
+	base *Base
+	loop Loop
+}
+
+// NewLoader makes a loader for a base whose steps a loop runs. A base has one.
+func NewLoader(b *Base, loop Loop) *Loader { return &Loader{base: b, loop: loop} }
+
+// Run loads what is wanted until ctx is done or the loop has ended.
+func (l *Loader) Run(ctx context.Context) {
+	for {
+		w, wait := l.base.nextWant()
+		if w != nil {
+			if l.load(w) != nil {
+				return
+			}
+			continue
+		}
+		var later <-chan time.Time
+		if wait > 0 {
+			later = time.After(wait)
+		}
+		select {
+		case <-l.base.wake:
+		case <-later:
+		case <-ctx.Done():
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// Publish is Trainee.Publish while steps run: what has to make room and is nowhere
+// else is read first, piece by piece.
+func (l *Loader) Publish(t *Trainee, name string) error {
+	for {
+		var err error
+		stopped := l.loop.Do(func() {
+			err = l.base.locked(func() error {
+				if idle := l.base.idle(); idle != nil && idle.unsaved() && !l.base.hasSlot() {
+					idle.leases++ // it stays while it is read
+					return unsavedError{idle}
+				}
+				return t.publish(name)
+			})
+		})
+		var u unsavedError
+		switch {
+		case stopped != nil:
+			err = stopped
+		case errors.As(err, &u):
+			if err, stopped = l.save(u.version); err == nil && stopped == nil {
+				continue
+			}
+			err = cmp.Or(err, stopped)
+		case err == nil:
+			return nil
+		}
+		return fmt.Errorf("publish adapter %s: %w", name, err)
+	}
+}
+
+// unsavedError tells of a version that could make room, once it has been read.
+type unsavedError struct{ version *version }
+
+func (unsavedError) Error() string { return "an adapter has to be read first" }
+
+// unsaved tells whether a version that may be wanted again is nowhere but on the
+// device.
+func (v *version) unsaved() bool { return v.host == nil && v.kept() }
+
+func (b *Base) hasSlot() bool {
+	_, err := b.freeSlot()
+	return err == nil
+}
+
+// nextWant is the first want where there may be room for it; else how long it will
+// be at most until one that is in use can be told to yield, 0: as long as it takes.
+func (b *Base) nextWant() (*want, time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.wants) == 0 {
+		return nil, 0
+	}
+	w := b.wants[0]
+	l := b.names[w.name]
+	if l == nil || l.current.slot != nowhere && l.current != b.yields || b.hasSlot() && !w.full || b.idle() != nil || b.passed() {
+		return w, 0
+	}
+	return nil, b.yield()
+}
+
+// passed tells whether a version without leases waits to be swept.
+func (b *Base) passed() bool {
+	for _, v := range b.residents {
+		if v != nil && v.leases == 0 && v != v.lineage.current {
+			return true
+		}
+	}
+	return false
+}
+
+// yield chooses a version in use to make room, or says how long until one will
+// have had its slot long enough. What an older version of a name holds comes free
+// by itself.
+func (b *Base) yield() time.Duration {
+	if b.yields != nil {
+		return 0
+	}
+	var longest *version
+	for _, v := range b.residents {
+		if v != nil && v == v.lineage.current && (longest == nil || v.since.Before(longest.since)) {
+			longest = v
+		}
+	}
+	if longest == nil {
+		return 0
+	}
+	if left := b.turn - time.Since(longest.since); left > 0 {
+		return left
+	}
+	b.yields = longest
+	return 0
+}
+
+// load brings what is wanted onto the device, or finds out that it cannot be done
+// now. An error: the loop has ended.
+func (l *Loader) load(w *want) error {
+	var u *engine.Upload
+	var v *version
+	var err error
+	if stopped := l.loop.Do(func() { u, v, err = l.base.beginLoad(w) }); stopped != nil {
+		return stopped
+	}
+	var unsaved unsavedError
+	switch {
+	case errors.As(err, &unsaved):
+		return l.make(w, unsaved.version)
+	case u != nil:
+		return l.upload(w, v, u)
+	}
+	return nil
+}
+
+// make reads a version that is to make room for a want.
+func (l *Loader) make(w *want, v *version) error {
+	err, stopped := l.save(v)
+	if err != nil {
+		l.base.mu.Lock()
+		defer l.base.mu.Unlock()
+		l.base.satisfy(w, fmt.Errorf("load adapter %s: %w", w.name, err))
+	}
+	return stopped
+}
+
+// beginLoad makes room for a want. Without an upload there is nothing to load: it
+// is there, cannot be, or has to wait.
+func (b *Base) beginLoad(w *want) (u *engine.Upload, v *version, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l, err := b.find(w.name)
+	if err != nil {
+		b.satisfy(w, err)
+		return nil, nil, nil
+	}
+	if v = l.current; b.gives(v) {
+		b.satisfy(w, nil)
+		return nil, nil, nil
+	}
+	if err = b.sweep(); err == nil {
+		u, err = b.makeRoom(v)
+	}
+	var unsaved unsavedError
+	switch {
+	case errors.As(err, &unsaved):
+		return nil, nil, err
+	case err != nil && wantsRoom(err) && b.used():
+		w.full = errors.Is(err, engine.ErrOutOfMemory)
+	case err != nil:
+		b.satisfy(w, fmt.Errorf("load adapter %s: %w", w.name, err))
+	}
+	return u, v, nil
+}
+
+// used tells whether any version is in use, and so may come free.
+func (b *Base) used() bool {
+	for _, v := range b.residents {
+		if v != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// makeRoom finds a slot and memory for a version.
+func (b *Base) makeRoom(v *version) (u *engine.Upload, err error) {
+	for {
+		slot, err := b.freeSlot()
+		if err == nil {
+			if u, err = v.host.begin(b.engine, slot); err == nil {
+				b.coming[slot] = true
+				return u, nil
+			}
+		}
+		idle := b.idle()
+		if idle == nil || !wantsRoom(err) {
+			return nil, err
+		}
+		if idle.unsaved() {
+			idle.leases++ // it stays while it is read
+			return nil, unsavedError{idle}
+		}
+		if err := b.putOut(idle); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// upload sends a version piece by piece.
+func (l *Loader) upload(w *want, v *version, u *engine.Upload) error {
+	var err error
+	for more := true; more && err == nil; {
+		if err = u.Fill(); err != nil {
+			break
+		}
+		if stopped := l.loop.Beside(func() { more, err = u.Send() }); stopped != nil {
+			u.Cancel() // no step runs any more
+			return stopped
+		}
+		if !l.base.stillWanted(w, v) {
+			return l.loop.Do(func() { l.base.abandon(u) })
+		}
+	}
+	stopped := l.loop.Do(func() { l.base.endLoad(w, v, u, err) })
+	if stopped != nil {
+		u.Cancel()
+	}
+	return stopped
+}
+
+// stillWanted tells whether a version that is on its way would be used.
+func (b *Base) stillWanted(w *want, v *version) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, other := range b.wants {
+		if other == w {
+			return v == v.lineage.current
+		}
+	}
+	return false
+}
+
+// abandon gives up an upload. What is wanted now is seen to next.
+func (b *Base) abandon(u *engine.Upload) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	u.Cancel()
+	b.coming[u.Slot()] = false
+}
+
+// endLoad puts a version that has come into its slot.
+func (b *Base) endLoad(w *want, v *version, u *engine.Upload, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.coming[u.Slot()] = false
+	switch {
+	case err != nil, v.slot != nowhere: // it has come another way
+		u.Cancel()
+	default:
+		if err = u.Finish(); err == nil {
+			b.settle(v, u.Slot())
+			b.touch(v)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("load adapter %s: %w", w.name, err)
+	}
+	b.satisfy(w, err)
+}
+
+// save reads a version that is nowhere but on the device, on which it has a lease,
+// which it gives back. The second error: the loop has ended.
+func (l *Loader) save(v *version) (err, stopped error) {
+	var d *engine.Download
+	stopped = l.loop.Beside(func() { d, err = l.base.engine.BeginSave(v.slot) })
+	for more := true; more && stopped == nil && err == nil; {
+		if stopped = l.loop.Beside(func() { more, err = d.Send() }); stopped == nil && err == nil {
+			d.Take()
+		}
+	}
+	if d != nil {
+		if closed := l.loop.Beside(d.Close); closed != nil {
+			d.Close()
+		}
+	}
+	l.base.mu.Lock()
+	defer l.base.mu.Unlock()
+	v.leases--
+	if stopped == nil && err == nil {
+		v.host = image{d.Image()}
+	}
+	return err, stopped
+}
