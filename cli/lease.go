@@ -32,7 +32,10 @@ func (s *session) register(name *string) error {
 	if !s.isEmbedded(*name) {
 		return fmt.Errorf("%w: %s", err, s.moreAdapters())
 	}
-	return s.attach(adapterOption{*name, *name})
+	if err := s.attach(adapterOption{*name, *name}); !errors.Is(err, virtualmod.ErrTaken) {
+		return err
+	}
+	return nil // another request was first
 }
 
 // hold claims a request's adapter.

@@ -38,8 +38,13 @@ func answer(slot int, version uint64, history []int32, w batch.Want) batch.Pick 
 	return pick
 }
 
-// begun is the hash of no tokens.
-func begun(slot int, version uint64) uint64 { return stir(stir(1, uint64(slot)), version) }
+// begun is the hash of no tokens. A version is the same in whatever slot.
+func begun(slot int, version uint64) uint64 {
+	if version > 0 {
+		slot = anySlot
+	}
+	return stir(stir(1, uint64(slot)), version)
+}
 
 // draw hashes what sampling depends on, whatever the order of its edits and
 // however many of them change nothing.

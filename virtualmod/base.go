@@ -17,7 +17,8 @@ import (
 
 // Errors a caller tells apart.
 var (
-	ErrUnknownAdapter = errors.New("unknown adapter")  // nothing is registered under the name
+	ErrUnknownAdapter = errors.New("unknown adapter") // nothing is registered under the name
+	ErrTaken          = errors.New("the name is taken")
 	ErrNoFreeSlot     = errors.New("no free slot")     // requests and jobs use every slot
 	ErrNoOlderVersion = errors.New("no older version") // there is nothing to roll back to
 )
@@ -115,7 +116,7 @@ func (b *Base) checkName(name string) error {
 		return errors.New("the name is empty")
 	}
 	if _, taken := b.names[name]; taken {
-		return errors.New("the name is taken")
+		return ErrTaken
 	}
 	return nil
 }
