@@ -24,7 +24,7 @@ func (e *Engine) BeginSave(slot int) (*Download, error) {
 		return nil, fmt.Errorf("BUG: save slot %d, which is free", slot)
 	}
 	r := e.residents[slot]
-	f, err := newFerry(e.device.Device, r.memory, vk.Download)
+	f, err := e.newFerry(r.memory, vk.Download)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ type Config struct {
 	TrainRows   int    // most training rows among them; 0: no training
 	Recompute   Recompute
 	Reserve     int64   // bytes of device memory to leave free for adapters to come, and their training
+	Piece       int     // bytes of an adapter that are copied between two steps; 0: 4 MiB
 	Profile     bool    // stamp every kernel call
 	Submission  float64 // most arithmetic of one submission, about; 0: what a slow GPU, of those with matrix units or without, does in a fraction of a second
 
@@ -60,6 +61,9 @@ func (c *Config) setDefaults(device *Device, model weights.Config) {
 	}
 	if c.Slots == 0 {
 		c.Slots = 32
+	}
+	if c.Piece == 0 {
+		c.Piece = 4 << 20 // 0.2 ms of a bus of 25 GB/s
 	}
 }
 

@@ -6,10 +6,6 @@ import (
 	"loquetier/engine/vk"
 )
 
-// ferryPiece is how much of an adapter is copied at a time: on a bus of 25 GB/s
-// what delays a step by 0.2 ms.
-const ferryPiece = 4 << 20
-
 // ferry moves bytes between the host and device memory in pieces, between which
 // steps run: a copy is submitted behind the steps that are in flight, and waits for
 // none. It has two staging buffers, so that the host fills or empties one while the
@@ -29,8 +25,9 @@ type half struct {
 }
 
 // newFerry makes a ferry to or from memory. It is to be freed.
-func newFerry(device *vk.Device, memory vk.Buffer, staging vk.Kind) (*ferry, error) {
-	f := &ferry{device: device, memory: memory, rec: device.NewRecorder(false), most: min(memory.Size, ferryPiece)}
+func (e *Engine) newFerry(memory vk.Buffer, staging vk.Kind) (*ferry, error) {
+	device := e.device.Device
+	f := &ferry{device: device, memory: memory, rec: device.NewRecorder(false), most: min(memory.Size, uint64(e.config.Piece))}
 	for i := range f.halves {
 		h := &f.halves[i]
 		var err error

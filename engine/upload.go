@@ -64,7 +64,7 @@ func (e *Engine) beginUpload(slot int, size uint64) (*Upload, error) {
 	if r.memory, err = e.device.Alloc(vk.Local, max(size, 16)); err != nil {
 		return nil, fmt.Errorf("adapter of %d bytes: %w", size, err)
 	}
-	f, err := newFerry(e.device.Device, r.memory, vk.Upload)
+	f, err := e.newFerry(r.memory, vk.Upload)
 	if err != nil {
 		e.device.Free(r.memory)
 		return nil, err

@@ -21,6 +21,11 @@ type bench struct {
 
 func openBench(t testing.TB, dtype string, slots int) *bench {
 	t.Helper()
+	return openWith(t, engine.Config{DType: dtype, Context: 32, CacheBlocks: 4, MaxRows: 32, TrainRows: 16, Slots: slots})
+}
+
+func openWith(t testing.TB, config engine.Config) *bench {
+	t.Helper()
 	device, err := engine.OpenDevice("")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, device.Close()) })
@@ -28,7 +33,7 @@ func openBench(t testing.TB, dtype string, slots int) *bench {
 	require.NoError(t, err)
 	checkpoint, err := weights.Open(folder)
 	require.NoError(t, err)
-	e, err := engine.New(device, checkpoint, engine.Config{DType: dtype, Context: 32, CacheBlocks: 4, MaxRows: 32, TrainRows: 16, Slots: slots})
+	e, err := engine.New(device, checkpoint, config)
 	require.NoError(t, err)
 	require.NoError(t, checkpoint.Close())
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
