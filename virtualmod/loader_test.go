@@ -102,7 +102,7 @@ func serve(t *testing.T, config engine.Config) *served {
 }
 
 func smallPieces(slots int) engine.Config {
-	return engine.Config{DType: "f32", Context: 512, CacheBlocks: 64, MaxRows: 32, TrainRows: 16, Slots: slots, Piece: 512}
+	return engine.Config{DType: "f32", Context: 512, CacheBlocks: 64, MaxRows: 32, TrainRows: 16, Slots: slots, Piece: 2048}
 }
 
 // stream is a request under way.
@@ -152,7 +152,7 @@ func (s *served) failure(r *stream) (err error) {
 func TestAdaptersComeWhileRequestsRun(t *testing.T) {
 	s := serve(t, smallPieces(2))
 	s.attachRandom("a", 4)
-	alone := s.tokens(s.submit("", 300))
+	alone := s.tokens(s.submit("", 150))
 	want := s.tokens(s.submit("a", 1))
 	require.NoError(t, s.loop.Do(func() { // it leaves the device
 		s.mu.Lock()
@@ -161,7 +161,7 @@ func TestAdaptersComeWhileRequestsRun(t *testing.T) {
 	}))
 	s.loop.apart, s.loop.small = nil, nil
 	s.steps.last.Clear()
-	running := s.submit("", 300)
+	running := s.submit("", 150)
 	<-running.events
 	from := s.steps.begun.Load()
 	late := s.submit("a", 1)
@@ -170,7 +170,7 @@ func TestAdaptersComeWhileRequestsRun(t *testing.T) {
 	at, ok := s.steps.last.Load(late.claim.Slot())
 	require.True(t, ok)
 	begun := at.(int64)
-	pieces := (s.names["a"].current.info.Parameters*4 + 511) / 512
+	pieces := (s.names["a"].current.info.Parameters*4 + 2047) / 2048
 	require.GreaterOrEqual(t, len(s.loop.small), pieces)
 	require.Len(t, s.loop.apart, 2, "only to take memory and to enter it into the table")
 	require.Equal(t, s.loop.apart[1]+1, begun, "the first step after it is there")
