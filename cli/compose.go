@@ -181,11 +181,15 @@ func (s *session) checkAdapters(config weights.Config) error {
 }
 
 func (s *session) load(checkpoint *weights.Checkpoint) error {
-	start, bar := time.Now(), newProgress(s.stderr)
+	start, probed, loaded := time.Now(), newProgress(s.stderr, "measuring"), newProgress(s.stderr, "loading")
 	config := s.engineConfig()
-	config.Progress = bar.report
+	config.Probed, config.Progress = probed.count, func(done, total int64) {
+		probed.finish()
+		loaded.bytes(done, total)
+	}
 	e, err := engine.New(s.device, checkpoint, config)
-	bar.finish()
+	probed.finish()
+	loaded.finish()
 	if err != nil {
 		return err
 	}
@@ -201,7 +205,7 @@ func (s *session) load(checkpoint *weights.Checkpoint) error {
 func (s *session) engineConfig() engine.Config {
 	o := s.options
 	return engine.Config{
-		DType: o.dtype, Family: o.family, Context: o.context, Slots: s.slots(), Profile: o.profile || o.stamps,
+		DType: o.dtype, Family: o.family, Probing: probings[o.probe], Folder: cacheFolder(), Context: o.context, Slots: s.slots(), Profile: o.profile || o.stamps,
 		CacheBlocks: (o.cacheTokens + batch.BlockSize - 1) / batch.BlockSize,
 		TrainRows:   o.trainRows, MaxRows: o.maxRows, Recompute: o.recompute, Reserve: o.reserve,
 	}

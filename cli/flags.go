@@ -26,7 +26,7 @@ type modelOptions struct {
 	adapters      []adapterOption
 	layers        int // of the shape; 0: all
 	device, dtype string
-	family        string
+	family, probe string
 	context       int // 0: what the model was made for
 	cacheTokens   int // 0: the engine's choice
 	slots         int // 0: the engine's choice, or more where there are more adapters
@@ -46,16 +46,24 @@ type adapterOption struct{ name, dir string }
 // deviceFlags are the flags of every command that computes.
 func deviceFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "device", Usage: "`DEVICE`: index, part of the name, or cpu for a software device"},
-		&cli.StringFlag{Name: "dtype", Value: "auto", Usage: "compute `TYPE` of matrix inputs: auto, f32, f16 or bf16"},
+		deviceFlag(), dtypeFlag(),
 		&cli.IntFlag{Name: "context", DefaultText: "what the model was made for", Usage: "longest sequence, `N` tokens"},
 		&cli.IntFlag{Name: "cache-tokens", DefaultText: "eight whole contexts, at most 32768", Usage: "room of the KV cache, `N` tokens"},
 		&cli.IntFlag{Name: "slots", DefaultText: "32", Usage: "room for `N` adapters on the device; others wait in host memory"},
+		&cli.StringFlag{Name: "probe", Value: "auto", Usage: "`WHEN` to measure which kernels are the fastest for products: auto (on a GPU, once), off, or again"},
 		&cli.BoolFlag{Name: "profile", DisableDefaultText: true, Usage: "print the time of each kernel at the end"},
 		&cli.StringFlag{Name: "family", Usage: "force a kernel `FAMILY`", Hidden: true},
 		&cli.StringFlag{Name: "log-level", Value: "warn", Usage: "`LEVEL`: debug, info, warn or error"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT`: text or json"},
 	}
+}
+
+func deviceFlag() cli.Flag {
+	return &cli.StringFlag{Name: "device", Usage: "`DEVICE`: index, part of the name, or cpu for a software device"}
+}
+
+func dtypeFlag() cli.Flag {
+	return &cli.StringFlag{Name: "dtype", Value: "auto", Usage: "compute `TYPE` of matrix inputs: auto, f32, f16 or bf16"}
 }
 
 // modelFlags are deviceFlags and the model with its adapters.
@@ -74,7 +82,7 @@ func useFlag() cli.Flag {
 // modelOptionsOf reads modelFlags.
 func modelOptionsOf(c *cli.Context) (modelOptions, error) {
 	o := modelOptions{
-		model: c.String("model"), device: c.String("device"), dtype: c.String("dtype"), family: c.String("family"),
+		model: c.String("model"), device: c.String("device"), dtype: c.String("dtype"), family: c.String("family"), probe: c.String("probe"),
 		shape: c.String("shape"), layers: c.Int("layers"), context: c.Int("context"), cacheTokens: c.Int("cache-tokens"), slots: c.Int("slots"), profile: c.Bool("profile"),
 		log: logOptions{c.String("log-level"), c.String("log-format")},
 	}
@@ -126,8 +134,11 @@ func (o modelOptions) name() string {
 }
 
 func (o modelOptions) check(c *cli.Context) error {
-	if types := []string{"auto", "f32", "f16", "bf16"}; !slices.Contains(types, o.dtype) {
-		return usagef("--dtype %q: known are %s", o.dtype, strings.Join(types, ", "))
+	if _, ok := probings[o.probe]; !ok {
+		return usagef("--probe %q: known are auto, off, again", o.probe)
+	}
+	if err := checkType(o.dtype); err != nil {
+		return err
 	}
 	for _, f := range []struct {
 		name        string
@@ -138,6 +149,16 @@ func (o modelOptions) check(c *cli.Context) error {
 		}
 	}
 	return o.log.check()
+}
+
+// probings are the values of --probe.
+var probings = map[string]engine.Probing{"auto": engine.ProbeOnce, "off": engine.ProbeNever, "again": engine.ProbeAgain}
+
+func checkType(name string) error {
+	if types := []string{"auto", "f32", "f16", "bf16"}; !slices.Contains(types, name) {
+		return usagef("--dtype %q: known are %s", name, strings.Join(types, ", "))
+	}
+	return nil
 }
 
 // parseAdapter reads NAME=DIR; without a name it is the folder's.

@@ -284,20 +284,21 @@ func TestBenchTrainRefusesWhatMeansNothingOrDoesNotFit(t *testing.T) {
 
 func TestProgressShowsWhatTakesLong(t *testing.T) {
 	var out bytes.Buffer
-	none := newProgress(&out)
+	none := newProgress(&out, "loading")
 	require.Nil(t, none, "not a terminal")
-	none.report(1, 2)
+	none.count(1, 2)
 	none.finish()
 
 	quick := &progress{to: &out, start: time.Now()}
-	quick.report(1, 2)
+	quick.count(1, 2)
 	quick.finish()
 	assert.Empty(t, out.String())
 
 	slow := &progress{to: &out, start: time.Now().Add(-patience)}
-	slow.report(1, 2)
+	slow.count(1, 2)
 	require.NotNil(t, slow.bar)
 	assert.EqualValues(t, 1, slow.bar.Current())
+	bar := slow.bar
 	slow.finish()
-	assert.True(t, slow.bar.Aborted())
+	assert.True(t, bar.Aborted())
 }

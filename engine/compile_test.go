@@ -121,10 +121,10 @@ func compileOps(t *testing.T, device *engine.Device, k *engine.Kernels, tuning s
 	check := func(err error) { t.Helper(); require.NoError(t, err) }
 	for _, tile := range tuning.Linear {
 		for _, epilogue := range []engine.Epilogue{engine.Plain, engine.Add, engine.SiLU, engine.SiLUKeep} {
-			check(k.Linear(rec, engine.Linear{Product: product, X: buf, Y: buf, Keep: buf, Rows: 64, Epilogue: epilogue, Tile: &tile}))
+			check(k.Linear(rec, engine.Linear{Product: product, X: buf, Y: buf, Keep: buf, Rows: 64, Epilogue: epilogue, Way: shaders.Way{Tile: &tile}}))
 		}
 		lora := engine.LoRA{V: buf, Slots: buf, Stride: 16}
-		check(k.Linear(rec, engine.Linear{Product: product, LoRA: lora, X: buf, Y: buf, Rows: 64, Tile: &tile}))
+		check(k.Linear(rec, engine.Linear{Product: product, LoRA: lora, X: buf, Y: buf, Rows: 64, Way: shaders.Way{Tile: &tile}}))
 	}
 	compileTraining(t, rec, k, product, buf)
 	shrink := engine.Shrink{

@@ -29,6 +29,10 @@ type Config struct {
 	Profile     bool    // stamp every kernel call
 	Submission  float64 // most arithmetic of one submission, about; 0: what a slow GPU, of those with matrix units or without, does in a fraction of a second
 
+	Probing Probing               // when the ways of products are measured
+	Folder  string                // where measurements are kept; "": nowhere
+	Probed  func(done, total int) // is told how many classes of products are measured; may be nil
+
 	// Progress is told how many of the checkpoint's bytes are loaded; may be nil.
 	Progress func(done, total int64)
 }
@@ -133,6 +137,9 @@ func prepare(device *Device, checkpoint *weights.Checkpoint, config Config) (*En
 	e := &Engine{
 		device: device, config: config, checkpointConfig: c, precision: precision, kernels: kernels,
 		residents: make([]*resident, config.Slots), recorder: device.NewRecorder(config.Profile),
+	}
+	if err := e.choose(); err != nil {
+		return nil, err
 	}
 	e.frame = e.frames.next()
 	if config.Profile {

@@ -3,9 +3,14 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"loquetier/engine/vk"
 	"loquetier/engine/weights"
@@ -16,12 +21,14 @@ import (
 // types. Each op method (Embed, Norm, Linear ...) checks its arguments'
 // sizes, then records one dispatch. Pipelines are made at first use.
 type Kernels struct {
-	Tuning shaders.Tuning
-	Weight weights.DType // storage of base weights
-	Act    weights.DType // storage of matrix inputs, the KV cache and adapters
+	Tuning  shaders.Tuning
+	Choices shaders.Choices // of products, measured on the device; they come before the tuning's
+	Weight  weights.DType   // storage of base weights
+	Act     weights.DType   // storage of matrix inputs, the KV cache and adapters
 
 	device *vk.Device
 	pipes  map[pipelineKey]*vk.Pipeline
+	wanted *[]pipelineKey // where pipelines that are missing are noted instead of made; nil: they are made
 }
 
 // NewKernels prepares the kernels of a device for a pair of storage types. It
@@ -48,6 +55,7 @@ func Offers(info vk.Info, n shaders.Needs) bool {
 // pipelineKey tells the specializations of the kernels apart.
 type pipelineKey struct {
 	name      string
+	count     int
 	constants [maxConstants]uint32
 }
 
@@ -56,27 +64,63 @@ const maxConstants = 12
 // pipeline makes or finds a kernel with its specialization constants, whose
 // ids count from 0.
 func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, error) {
-	key := pipelineKey{name: name}
+	key := pipelineKey{name: name, count: len(constants)}
 	if copy(key.constants[:], constants) < len(constants) {
 		return nil, fmt.Errorf("BUG: %s has %d constants", name, len(constants))
 	}
 	if p := k.pipes[key]; p != nil {
 		return p, nil
 	}
-	code, err := shaders.SPIRV(name)
-	if err != nil {
-		return nil, err
+	if k.wanted != nil {
+		*k.wanted = append(*k.wanted, key)
+		return nil, errWanted
 	}
-	specialized := make([]vk.Constant, len(constants))
-	for i, v := range constants {
-		specialized[i] = vk.Constant{ID: uint32(i), Value: v}
-	}
-	p, err := k.device.NewPipeline(name, code, specialized)
+	p, err := k.compile(key)
 	if err != nil {
 		return nil, err
 	}
 	k.pipes[key] = p
 	return p, nil
+}
+
+var errWanted = errors.New("the pipeline is not made yet")
+
+// compile makes a pipeline; it may run beside others.
+func (k *Kernels) compile(key pipelineKey) (*vk.Pipeline, error) {
+	code, err := shaders.SPIRV(key.name)
+	if err != nil {
+		return nil, err
+	}
+	specialized := make([]vk.Constant, key.count)
+	for i, v := range key.constants[:key.count] {
+		specialized[i] = vk.Constant{ID: uint32(i), Value: v}
+	}
+	return k.device.NewPipeline(key.name, code, specialized)
+}
+
+// compileAll makes pipelines side by side, one for each processor at a time, until
+// the time is over. One that the device does not take stays away.
+func (k *Kernels) compileAll(keys []pipelineKey, until time.Time) {
+	made := make([]*vk.Pipeline, len(keys))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for time.Now().Before(until) {
+				i := int(next.Add(1)) - 1
+				if i >= len(keys) {
+					return
+				}
+				made[i], _ = k.compile(keys[i])
+			}
+		})
+	}
+	workers.Wait()
+	for i, p := range made {
+		if p != nil {
+			k.pipes[keys[i]] = p
+		}
+	}
 }
 
 // byAct is the module of a kernel that is compiled for each activation type.

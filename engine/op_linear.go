@@ -73,11 +73,7 @@ type Linear struct {
 	Scratch  vk.Range // room for the sums of workgroups that share a tile's K, and their counters: zero
 	Counts   vk.Range // before and after; without them, none share
 
-	// Forced shapes, for tests; nil: chosen by the tuning.
-	Tile   *shaders.Tile
-	Vector *shaders.Vector
-	Few    *shaders.Few
-	Matrix *shaders.MatrixTile
+	shaders.Way // forced, for tests and measurements; the zero value: chosen
 }
 
 type linearPush struct {
@@ -97,22 +93,18 @@ func (k *Kernels) Linear(rec *vk.Recorder, l Linear) error {
 	if err := k.checkLinear(l); err != nil {
 		return err
 	}
-	if v := k.vectorFor(l); v != nil {
-		return k.linearVector(rec, l, *v)
-	}
-	if f := k.fewFor(l); f != nil {
-		return k.linearFew(rec, l, *f)
-	}
-	if l.Tile != nil {
-		return k.linearTile(rec, l, *l.Tile)
-	}
-	if l.Matrix == nil && k.onMatrices2(l) {
+	w := k.linearWay(l)
+	switch {
+	case w.Vector != nil:
+		return k.linearVector(rec, l, *w.Vector)
+	case w.Few != nil:
+		return k.linearFew(rec, l, *w.Few)
+	case w.Matrix2:
 		return k.linearMatrix2(rec, l)
+	case w.Matrix != nil:
+		return k.linearMatrix(rec, l, *w.Matrix)
 	}
-	if tile := k.matrixTile(l.Product, l.Rows, []int{l.In}, l.Matrix); tile != nil {
-		return k.linearMatrix(rec, l, *tile)
-	}
-	return k.linearTile(rec, l, k.Tuning.TileFor(l.Rows))
+	return k.linearTile(rec, l, *w.Tile)
 }
 
 // linearTile records the kernel that runs everywhere.

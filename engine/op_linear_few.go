@@ -2,22 +2,16 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"loquetier/engine/vk"
 	"loquetier/shaders"
 )
 
-// fewFor is the shape in which the linear_few kernel computes a product; nil
-// where it does not: for more rows, types and devices without cooperative matrices,
-// and rows that are no whole 16-byte pieces.
-func (k *Kernels) fewFor(l Linear) *shaders.Few {
-	switch {
-	case l.Few != nil:
-		return l.Few
-	case l.Tile != nil || l.Matrix != nil || l.Norm.Size > 0 || l.In%8 != 0 || k.matrixShape() == (vk.Shape{}):
-		return nil
-	}
-	return k.Tuning.FewFor(l.Rows)
+// takesFew tells whether the linear_few kernel computes a product in a shape: not of
+// types and on devices without cooperative matrices, nor where rows are no whole 16-byte pieces.
+func (k *Kernels) takesFew(l Linear, f shaders.Few) bool {
+	return l.In%8 == 0 && k.matrixShape() != (vk.Shape{}) && f.Across*uint32(k.device.Info.SubgroupSize) <= f.Workgroup
 }
 
 // linearFew records the product for a few rows.
@@ -64,7 +58,7 @@ func (k *Kernels) FewSizes() (scratch, counts int) {
 	if k.matrixShape() == (vk.Shape{}) {
 		return scratch, counts
 	}
-	for _, f := range k.Tuning.Few {
+	for _, f := range slices.Concat(k.Tuning.Few, k.Tuning.Trials.Few) {
 		scratch, counts = max(scratch, 4*f.Groups*int(f.Rows*f.Columns)), max(counts, 4*f.Groups)
 	}
 	return scratch, counts

@@ -17,8 +17,7 @@ type LinearGrad struct {
 	DX   vk.Range // [Rows, In] float32
 	Rows int
 
-	Tile   *shaders.Tile       // nil: the tuning's
-	Matrix *shaders.MatrixTile // runs on cooperative matrices in this shape; nil: chosen
+	shaders.Way // forced, for tests and measurements; the zero value: chosen
 }
 
 type linearGradPush struct {
@@ -34,16 +33,11 @@ func (k *Kernels) LinearGrad(rec *vk.Recorder, l LinearGrad) error {
 	if err := k.checkLinearGrad(l); err != nil {
 		return err
 	}
-	if l.Tile != nil {
-		return k.linearGradTile(rec, l, *l.Tile)
+	w := k.gradWay(l)
+	if w.Matrix != nil {
+		return k.linearGradMatrix(rec, l, *w.Matrix)
 	}
-	if tile := k.matrixTile(l.Product, l.Rows, l.Outs, l.Matrix); tile != nil {
-		if many := &k.Tuning.MatrixGrad; l.Matrix == nil && l.matrixTiles(*many) >= k.Tuning.MatrixMany {
-			tile = many
-		}
-		return k.linearGradMatrix(rec, l, *tile)
-	}
-	return k.linearGradTile(rec, l, k.Tuning.LinearGrad)
+	return k.linearGradTile(rec, l, *w.Tile)
 }
 
 // linearGradTile records the kernel that runs everywhere.

@@ -7,22 +7,16 @@ import (
 	"loquetier/shaders"
 )
 
-// vectorFor is the shape in which the linear_vector kernel computes a product;
-// nil where it does not: for many rows, rows that are no whole 16-byte pieces, and
-// devices whose subgroups cannot sum.
-func (k *Kernels) vectorFor(l Linear) *shaders.Vector {
-	switch {
-	case l.Vector != nil:
-		return l.Vector
-	case l.Tile != nil || l.Few != nil || l.Matrix != nil || l.In*k.Weight.Size()%16 != 0 || !k.device.Info.SubgroupArithmetic:
-		return nil
-	}
-	return k.Tuning.VectorFor(l.Rows)
+// takesVector tells whether the linear_vector kernel computes a product: not where
+// rows are no whole 16-byte pieces, nor on devices whose subgroups cannot sum.
+func (k *Kernels) takesVector(l Linear) bool {
+	return l.In*k.Weight.Size()%16 == 0 && k.device.Info.SubgroupArithmetic
 }
 
-// FusesNorm tells whether Linear can norm the rows of a product's input by itself.
+// FusesNorm tells whether Linear can norm the rows of a product's input by itself,
+// and is to: where there are so few rows that the tuning leaves them to linear_vector.
 func (k *Kernels) FusesNorm(p Product, rows int) bool {
-	return k.vectorFor(Linear{Product: p, Rows: rows}) != nil
+	return k.tunedWay(Linear{Product: p, Rows: rows}).Vector != nil
 }
 
 // linearVector records the product for a handful of rows.

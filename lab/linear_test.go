@@ -53,8 +53,8 @@ func TestTiles(t *testing.T) {
 				product, lora := p.onDevice(t, d, w.buf, x.buf, rank)
 				for _, rows := range []int{512, 1024, 2048} {
 					each := 2 * float64(rows) * float64(product.Width(engine.Plain)) * float64(p.in)
-					l := engine.Linear{Product: product, LoRA: lora, X: x.buf.All(), Y: y.All(), Keep: w.buf.All(), Rows: rows, Epilogue: p.epilogue, Matrix: tile}
-					g := engine.LinearGrad{Product: product, LoRA: lora, DY: x.buf.All(), DX: y.All(), Rows: rows, Matrix: tile}
+					l := engine.Linear{Product: product, LoRA: lora, X: x.buf.All(), Y: y.All(), Keep: w.buf.All(), Rows: rows, Epilogue: p.epilogue, Way: shaders.Way{Matrix: tile}}
+					g := engine.LinearGrad{Product: product, LoRA: lora, DY: x.buf.All(), DX: y.All(), Rows: rows, Way: shaders.Way{Matrix: tile}}
 					line += fmt.Sprintf(" | r%d %4d: %4.0f, back %4.0f", rank, rows,
 						rate(t, d, each, func(rec *vk.Recorder) error { return k.Linear(rec, l) }),
 						rate(t, d, each, func(rec *vk.Recorder) error { return k.LinearGrad(rec, g) }))

@@ -1,8 +1,10 @@
 package shaders
 
 import (
+	"crypto/sha256"
 	"embed"
 	"fmt"
+	"slices"
 )
 
 // The folder rather than spv/*.spv: the generator imports this package, and a
@@ -19,4 +21,23 @@ func SPIRV(name string) ([]byte, error) {
 		return nil, fmt.Errorf("shader module %q is not embedded (run `make shaders`): %w", name, err)
 	}
 	return code, nil
+}
+
+// Sum is a hash of the modules of some ops and of whatever else a measurement of them
+// depends on.
+func Sum(ops []string, more any) (string, error) {
+	h := sha256.New()
+	for _, k := range Kernels() {
+		if !slices.Contains(ops, k.Op) {
+			continue
+		}
+		code, err := SPIRV(k.Name())
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%s %d ", k.Name(), len(code))
+		h.Write(code)
+	}
+	fmt.Fprintf(h, "%+v", more)
+	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }

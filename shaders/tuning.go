@@ -31,6 +31,8 @@ type Tuning struct {
 	// Of products on a workgroup's cooperative matrices, that many tiles or more; 0: never.
 	Matrix2Tiles int
 
+	Trials Trials // of products, where they are measured on the device
+
 	ShrinkWorkgroup  uint32       // invocations, for shrink and for norm, which holds a shrink
 	ShrinkRows       uint32       // most rows of a tile; steps with shorter runs take a smaller power of two
 	ShrinkRanks      uint32       // most ranks a lane computes; with ShrinkSplitK those of a workgroup
@@ -167,7 +169,15 @@ func Tunings() []Tuning {
 			LinearGrad: Tile{Workgroup: 64, Rows: 8, Columns: 4},
 			MatrixRows: 65, Matrix: MatrixTile{Rows: 128, Columns: 128, Depth: 64, SubgroupRows: 64, SubgroupColumns: 64, Shares: 2},
 			MatrixGrad: MatrixTile{Rows: 128, Columns: 128, Depth: 32, SubgroupRows: 64, SubgroupColumns: 64, Shares: 1}, MatrixMany: 256,
-			Matrix2Tiles:    256,
+			Matrix2Tiles: 256,
+			Trials: Trials{
+				Vector: []Vector{{MaxRows: 4, Workgroup: 64, Columns: 4, Depth: 1}},
+				Few: []Few{
+					{MaxRows: 16, Workgroup: 128, Rows: 16, Columns: 32, Depth: 128, Across: 2, Groups: 512},
+					{MaxRows: 128, Workgroup: 128, Rows: 64, Columns: 64, Depth: 128, Across: 4, Groups: 264},
+				},
+				Matrix: []MatrixTile{{Rows: 64, Columns: 128, Depth: 64, SubgroupRows: 32, SubgroupColumns: 64, Shares: 1}},
+			},
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkVector: ShrinkVector{Workgroup: 256, Ranks: 2, Depth: 2}, ShrinkGradQuads: 2,
 			Tall:             Tall{From: 65, Workgroup: 64, Rows: 8, Quads: 2},
 			LoRAGrad:         Outer{Workgroup: 128, Shares: 16, Ahead: 8, Quads: 2},

@@ -8,6 +8,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"unsafe"
 
 	vulkan "github.com/vulkan-go/vulkan"
@@ -34,7 +35,9 @@ type Device struct {
 	queries  vulkan.QueryPool
 	memory   *memory
 	pipes    map[*Pipeline]bool
-	undo     []func() // what Close runs, last first
+
+	compiling sync.Mutex // guards pipes
+	undo      []func()   // what Close runs, last first
 }
 
 // OpenDevice opens a device for compute. Close must be called before the

@@ -81,6 +81,10 @@ func (d Info) Baseline() error {
 	return nil
 }
 
+// CacheKey tells devices apart, and drivers of which the one does not take what
+// the other has compiled; it may be part of a file's name.
+func (d Info) CacheKey() string { return d.cacheKey }
+
 // Version is the device's Vulkan version, as in "1.3.250".
 func (d Info) Version() string {
 	return fmt.Sprintf("%d.%d.%d", d.APIVersion>>22&0x7f, d.APIVersion>>12&0x3ff, d.APIVersion&0xfff)

@@ -26,7 +26,8 @@ type Constant struct {
 }
 
 // NewPipeline compiles a SPIR-V module whose entry point is main. The
-// pipeline lives until the device is closed.
+// pipeline lives until the device is closed. Unlike the device's other methods it
+// may be called from several goroutines at a time.
 func (d *Device) NewPipeline(name string, spirv []byte, constants []Constant) (*Pipeline, error) {
 	if len(spirv) == 0 || len(spirv)%4 != 0 {
 		return nil, fmt.Errorf("compile kernel %s: SPIR-V of %d bytes", name, len(spirv))
@@ -45,6 +46,8 @@ func (d *Device) NewPipeline(name string, spirv []byte, constants []Constant) (*
 		return nil, fmt.Errorf("compile kernel %s: %w", name, err)
 	}
 	p := &Pipeline{Name: name, handle: handle}
+	d.compiling.Lock()
+	defer d.compiling.Unlock()
 	d.pipes[p] = true
 	return p, nil
 }

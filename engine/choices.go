@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+	"loquetier/shaders"
+)
+
+// Probing is when the ways of products are measured on the device.
+type Probing uint8
+
+// Probing.
+const (
+	ProbeNever Probing = iota // the tuning's choices alone
+	ProbeOnce                 // on a GPU, where the folder has no measurement of it
+	ProbeAgain                // on any device, whatever the folder has
+)
+
+// ProbeLimit is how long a measurement may take, about.
+const ProbeLimit = 4 * time.Second
+
+// choose gives the kernels what was measured on the device, now or before, as the
+// configuration asks for it.
+func (e *Engine) choose() error {
+	c, k := e.config, e.kernels
+	if c.Probing == ProbeNever || c.Probing == ProbeOnce && (e.device.Info.Type == vk.CPU || c.Folder == "") {
+		return nil
+	}
+	file, err := k.choicesFile(c.Folder)
+	if err != nil {
+		return err
+	}
+	if c.Probing == ProbeOnce {
+		if k.Choices, err = file.read(); err == nil {
+			return nil
+		}
+	}
+	_, err = k.measure(file, c.Probed)
+	return err
+}
+
+// measure gives the kernels what it measures, and keeps it.
+func (k *Kernels) measure(file choicesFile, progress func(done, total int)) ([]Trial, error) {
+	trials, err := k.Probe(ProbeClasses(), ProbeLimit, progress)
+	if err != nil {
+		return nil, err
+	}
+	k.Choices = Choices(trials)
+	_ = file.write(k.Choices) // what cannot be kept is measured again
+	return trials, nil
+}
+
+// ProbeDevice measures the ways of products on a device for a compute type, and
+// keeps the choices in a folder, for engines that probe once.
+func ProbeDevice(device *Device, dtype, folder string, progress func(done, total int)) ([]Trial, error) {
+	precision, err := PrecisionFor(dtype, device.Info, weights.F16)
+	if err != nil {
+		return nil, err
+	}
+	tuning, err := TuningFor(device.Info, "")
+	if err != nil {
+		return nil, err
+	}
+	k, err := NewKernels(device.Device, tuning, precision.Weight, precision.Act)
+	if err != nil {
+		return nil, err
+	}
+	file, err := k.choicesFile(folder)
+	if err != nil {
+		return nil, err
+	}
+	return k.measure(file, progress)
+}
+
+// choicesFile is where the choices of a device and a pair of types are kept, and
+// what they are good for.
+type choicesFile struct {
+	path   string
+	stamp  choicesStamp
+	tuning shaders.Tuning
+}
+
+// choicesStamp tells measurements apart that say nothing about each other.
+type choicesStamp struct {
+	Device  string `json:"device"`
+	Driver  string `json:"driver"`
+	Weight  string `json:"weight"`
+	Act     string `json:"act"`
+	Kernels string `json:"kernels"` // a hash of the kernels and of the shapes that were tried
+}
+
+// choicesData is the file's content, JSON.
+type choicesData struct {
+	choicesStamp
+	Choices []choiceData `json:"choices"`
+}
+
+type choiceData struct {
+	shaders.Class
+	Way string `json:"way"`
+}
+
+func (k *Kernels) choicesFile(folder string) (choicesFile, error) {
+	info := k.device.Info
+	sum, err := shaders.Sum([]string{"linear", "linear_grad"}, k.Tuning)
+	if err != nil {
+		return choicesFile{}, err
+	}
+	weight, act := storageName(k.Weight), storageName(k.Act)
+	return choicesFile{
+		path:   filepath.Join(folder, fmt.Sprintf("products-%s-%s-%s.json", info.CacheKey(), weight, act)),
+		stamp:  choicesStamp{Device: info.Name, Driver: info.Driver, Weight: weight, Act: act, Kernels: sum},
+		tuning: k.Tuning,
+	}, nil
+}
+
+var errForeign = errors.New("measured with another device, driver or program")
+
+// read returns the choices in the file. Whatever is wrong with it, it is of no use.
+func (f choicesFile) read() (shaders.Choices, error) {
+	data, err := os.ReadFile(f.path)
+	if err != nil {
+		return nil, err
+	}
+	var d choicesData
+	if err := json.Unmarshal(data, &d); err != nil {
+		return nil, err
+	}
+	if d.choicesStamp != f.stamp {
+		return nil, errForeign
+	}
+	var choices shaders.Choices
+	for _, c := range d.Choices {
+		way, err := f.tuning.WayNamed(c.Class, c.Way)
+		if err != nil {
+			return nil, err
+		}
+		choices = append(choices, shaders.Choice{Class: c.Class, Way: way})
+	}
+	return choices, nil
+}
+
+// write replaces the file.
+func (f choicesFile) write(choices shaders.Choices) error {
+	d := choicesData{choicesStamp: f.stamp, Choices: []choiceData{}}
+	for _, c := range choices {
+		d.Choices = append(d.Choices, choiceData{c.Class, c.Way.String()})
+	}
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
+		return err
+	}
+	return weights.WriteFileAtomic(f.path, func(w io.Writer) error {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", " ")
+		return encoder.Encode(d)
+	})
+}

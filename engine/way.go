@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"loquetier/engine/vk"
+	"loquetier/engine/weights"
+	"loquetier/shaders"
+)
+
+// linearWay picks the kernel family and its sizes for a product: forced by the
+// caller, the fastest of those measured on this device, or what the tuning says.
+func (k *Kernels) linearWay(l Linear) shaders.Way {
+	if l.Way != (shaders.Way{}) {
+		return l.Way
+	}
+	if w := k.Choices.For(l.class()); k.takes(l, w) {
+		return w
+	}
+	return k.tunedWay(l)
+}
+
+// tunedWay is the tuning's choice.
+func (k *Kernels) tunedWay(l Linear) shaders.Way {
+	t := k.Tuning
+	ways := []shaders.Way{{Vector: t.VectorFor(l.Rows)}, {Few: t.FewFor(l.Rows)}}
+	if k.enoughForMatrix2(l) {
+		ways = append(ways, shaders.Way{Matrix2: true})
+	}
+	if t.MatrixRows > 0 && l.Rows >= t.MatrixRows {
+		ways = append(ways, shaders.Way{Matrix: &t.Matrix})
+	}
+	for _, w := range ways {
+		if k.takes(l, w) {
+			return w
+		}
+	}
+	tile := t.TileFor(l.Rows)
+	return shaders.Way{Tile: &tile}
+}
+
+// takes tells whether a way computes a product on this device. The zero value
+// computes none.
+func (k *Kernels) takes(l Linear, w shaders.Way) bool {
+	switch {
+	case w.Vector != nil:
+		return k.takesVector(l)
+	case l.Norm.Size > 0:
+		return false
+	case w.Few != nil:
+		return k.takesFew(l, *w.Few)
+	case w.Matrix2:
+		return k.takesMatrix2(l)
+	case w.Matrix != nil:
+		return k.takesMatrix(l.Product, *w.Matrix, l.In)
+	}
+	return w.Tile != nil
+}
+
+// class is a product's.
+func (l Linear) class() shaders.Class {
+	return shaders.Class{Gated: l.Epilogue.gated(), Adapters: l.Slots.Size > 0, Rows: l.Rows, In: l.In, Out: l.Width(Plain)}
+}
+
+// gradWay is linearWay for a product's gradient.
+func (k *Kernels) gradWay(l LinearGrad) shaders.Way {
+	if l.Way != (shaders.Way{}) {
+		return l.Way
+	}
+	if w := k.Choices.For(l.class()); k.takesGrad(l, w) {
+		return w
+	}
+	return k.tunedGradWay(l)
+}
+
+// tunedGradWay is the tuning's choice.
+func (k *Kernels) tunedGradWay(l LinearGrad) shaders.Way {
+	t := k.Tuning
+	w := shaders.Way{Matrix: &t.Matrix}
+	if l.matrixTiles(t.MatrixGrad) >= t.MatrixMany {
+		w.Matrix = &t.MatrixGrad
+	}
+	if t.MatrixRows > 0 && l.Rows >= t.MatrixRows && k.takesGrad(l, w) {
+		return w
+	}
+	return shaders.Way{Tile: &t.LinearGrad}
+}
+
+// takesGrad is takes for a product's gradient, of which two families exist.
+func (k *Kernels) takesGrad(l LinearGrad, w shaders.Way) bool {
+	if w.Matrix != nil {
+		return k.takesMatrix(l.Product, *w.Matrix, l.Outs...)
+	}
+	return w.Tile != nil
+}
+
+func (l LinearGrad) class() shaders.Class {
+	return shaders.Class{Grad: true, Adapters: l.Slots.Size > 0, Rows: l.Rows, In: l.In, Out: l.Width(Plain)}
+}
+
+// matrixShape is the shape of the device's cooperative matrices of the
+// activation type; zero where products on them are not to be had.
+func (k *Kernels) matrixShape() vk.Shape {
+	switch k.Act {
+	case weights.F16:
+		return k.device.Info.MatrixF16
+	case weights.BF16:
+		return k.device.Info.MatrixBF16
+	}
+	return vk.Shape{}
+}
+
+// takesMatrix tells whether a product, or its gradient, runs on cooperative matrices
+// in a tile: it takes a whole number of tiles along each of the inner dimensions, so
+// ragged ones are left to the kernels that run everywhere.
+func (k *Kernels) takesMatrix(p Product, t shaders.MatrixTile, inner ...int) bool {
+	if k.matrixShape() == (vk.Shape{}) || t.Depth == 0 || int(t.Subgroups())*k.device.Info.SubgroupSize > k.device.Info.MaxWorkgroup {
+		return false
+	}
+	for _, n := range inner {
+		if n%int(t.Depth) != 0 {
+			return false
+		}
+	}
+	return p.In%8 == 0 && p.step() == 4
+}
+
+// matrixConstants are the specialization constants of matrix.glsl, in order.
+func (k *Kernels) matrixConstants(t shaders.MatrixTile) []uint32 {
+	shape := k.matrixShape()
+	workgroup := t.Subgroups() * uint32(k.device.Info.SubgroupSize)
+	return []uint32{workgroup, t.Rows, t.Columns, t.Depth, t.SubgroupRows, t.SubgroupColumns, t.Shares, uint32(shape.M), uint32(shape.N), uint32(shape.K)}
+}
