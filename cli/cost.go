@@ -15,13 +15,13 @@ import (
 // costFile is where it is kept between runs how long steps take on this device
 // with this base; "" where the system has no place for that.
 func (s *session) costFile(base string) string {
-	dir, err := os.UserCacheDir()
-	if err != nil {
+	dir := cacheFolder()
+	if dir == "" {
 		return ""
 	}
 	i := s.device.Info
 	key := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%s", i.Name, i.Driver, base, s.engine.Precision()))
-	return filepath.Join(dir, "loquetier", fmt.Sprintf("steps-%x.json", key[:8]))
+	return filepath.Join(dir, fmt.Sprintf("steps-%x.json", key[:8]))
 }
 
 // readCost reads what is known of steps. What cannot be read is learned anew.

@@ -22,7 +22,8 @@ func fews() []shaders.Few {
 		{Workgroup: 4 * size, Rows: 16, Columns: 32, Depth: 128, Across: 1, Groups: 100},
 	}
 	if size == 32 {
-		all = append(all, shaders.Tunings()[1].Few...)
+		row := shaders.Tunings()[1]
+		all = append(append(all, row.Few...), row.Trials.Few...)
 	}
 	return all
 }

@@ -39,11 +39,8 @@ func matrixTiles(t *testing.T) []shaders.MatrixTile {
 			{Rows: 16, Columns: 32, Depth: 32, SubgroupRows: 8, SubgroupColumns: 16, Shares: 1},
 		}
 	}
-	return []shaders.MatrixTile{
-		tuning(t, "gpu").Matrix,
-		{Rows: 128, Columns: 128, Depth: 32, SubgroupRows: 64, SubgroupColumns: 64, Shares: 1},
-		{Rows: 64, Columns: 128, Depth: 64, SubgroupRows: 32, SubgroupColumns: 64, Shares: 1},
-	}
+	row := tuning(t, "gpu")
+	return append([]shaders.MatrixTile{row.Matrix, row.MatrixGrad}, row.Trials.Matrix...)
 }
 
 // matrixCases cover ragged edges, one to three modules, and every popularity.

@@ -18,7 +18,7 @@ func vectors() []shaders.Vector {
 		{MaxRows: 2, Workgroup: 256, Columns: 4, Depth: 2},
 	}
 	for _, t := range shaders.Tunings() {
-		all = append(all, t.Vector...)
+		all = append(append(all, t.Vector...), t.Trials.Vector...)
 	}
 	return all
 }
