@@ -174,7 +174,6 @@ func Tunings() []Tuning {
 				Vector: []Vector{{MaxRows: 4, Workgroup: 64, Columns: 4, Depth: 1}},
 				Few: []Few{
 					{MaxRows: 16, Workgroup: 128, Rows: 16, Columns: 32, Depth: 128, Across: 2, Groups: 512},
-					{MaxRows: 128, Workgroup: 128, Rows: 64, Columns: 64, Depth: 128, Across: 4, Groups: 264},
 				},
 				Matrix: []MatrixTile{{Rows: 64, Columns: 128, Depth: 64, SubgroupRows: 32, SubgroupColumns: 64, Shares: 1}},
 			},

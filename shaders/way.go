@@ -143,11 +143,11 @@ func (t Tuning) vectorWays(rows int) []Way {
 	return ways
 }
 
-// fewWays are the lowest tiles that hold the rows, and higher ones up to twice.
+// fewWays are tiles that one or two of hold the rows, and are at least half full.
 func (t Tuning) fewWays(rows int) []Way {
 	var ways []Way
 	for _, f := range append(t.Few[:len(t.Few):len(t.Few)], t.Trials.Few...) {
-		if rows <= f.MaxRows && f.Rows <= max(16, 2*uint32(rows)) {
+		if uint32(rows) <= 2*f.Rows && f.Rows <= max(16, 2*uint32(rows)) {
 			ways = append(ways, Way{Few: &f})
 		}
 	}
