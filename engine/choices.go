@@ -24,8 +24,12 @@ const (
 	ProbeAgain                // on any device, whatever the folder has
 )
 
-// ProbeLimit is how long a measurement may take, about.
-const ProbeLimit = 4 * time.Second
+// probeLimit is how long a measurement at the start of an engine may take, about;
+// thoroughLimit that of one that was asked for by itself.
+const (
+	probeLimit    = 3 * time.Second
+	thoroughLimit = time.Minute
+)
 
 // choose gives the kernels what was measured on the device, now or before, as the
 // configuration asks for it.
@@ -43,13 +47,13 @@ func (e *Engine) choose() error {
 			return nil
 		}
 	}
-	_, err = k.measure(file, c.Probed)
+	_, err = k.measure(file, probeLimit, c.Probed)
 	return err
 }
 
 // measure gives the kernels what it measures, and keeps it.
-func (k *Kernels) measure(file choicesFile, progress func(done, total int)) ([]Trial, error) {
-	trials, err := k.Probe(ProbeClasses(), ProbeLimit, progress)
+func (k *Kernels) measure(file choicesFile, limit time.Duration, progress func(done, total int)) ([]Trial, error) {
+	trials, err := k.Probe(ProbeClasses(), limit, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +81,7 @@ func ProbeDevice(device *Device, dtype, folder string, progress func(done, total
 	if err != nil {
 		return nil, err
 	}
-	return k.measure(file, progress)
+	return k.measure(file, thoroughLimit, progress)
 }
 
 // choicesFile is where the choices of a device and a pair of types are kept, and

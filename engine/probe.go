@@ -98,10 +98,10 @@ func (p *probe) compile(until time.Time) (end func()) {
 	p.kernels.wanted = &wanted
 	missing := func(class int, w shaders.Way) bool {
 		p.recorder.Reset()
-		return !p.takes(class, w) || p.record(class, 0, w) != nil
+		return p.record(class, 0, w) != nil
 	}
 	for i, c := range p.classes {
-		p.ways = append(p.ways, p.kernels.Tuning.Ways(c))
+		p.ways = append(p.ways, p.worthwhile(i, p.kernels.Tuning.Ways(c)))
 		for _, w := range p.ways[i] {
 			missing(i, w)
 		}
@@ -111,6 +111,17 @@ func (p *probe) compile(until time.Time) (end func()) {
 		p.ways[i] = slices.DeleteFunc(p.ways[i], func(w shaders.Way) bool { return missing(i, w) })
 	}
 	return func() { p.kernels.wanted = nil }
+}
+
+// worthwhile are the ways that the device takes. Where there are others, the family
+// that runs everywhere is far slower for more than a few rows.
+func (p *probe) worthwhile(class int, ways []shaders.Way) []shaders.Way {
+	const fewRows = 8
+	ways = slices.DeleteFunc(ways, func(w shaders.Way) bool { return !p.takes(class, w) })
+	if len(ways) > 1 && p.classes[class].Rows > fewRows {
+		ways = slices.DeleteFunc(ways, func(w shaders.Way) bool { return w.Tile != nil })
+	}
+	return ways
 }
 
 // unique drops what has come before.
@@ -183,7 +194,7 @@ func (p *probe) measure(class int) ([]Trial, error) {
 }
 
 // probeTime is how long a way is measured, about; runsIn is how many runs of some length that is.
-const probeTime = 3 * time.Millisecond
+const probeTime = 2 * time.Millisecond
 
 func runsIn(each time.Duration) int { return max(3, min(15, int(probeTime/max(each, 1)))) }
 
