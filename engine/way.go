@@ -74,14 +74,14 @@ func (k *Kernels) gradWay(l LinearGrad) shaders.Way {
 // tunedGradWay is the tuning's choice.
 func (k *Kernels) tunedGradWay(l LinearGrad) shaders.Way {
 	t := k.Tuning
-	w := shaders.Way{Matrix: &t.Matrix}
-	if l.matrixTiles(t.MatrixGrad) >= t.MatrixMany {
-		w.Matrix = &t.MatrixGrad
-	}
-	if t.MatrixRows > 0 && l.Rows >= t.MatrixRows && k.takesGrad(l, w) {
+	w := shaders.Way{Tile: &t.LinearGrad}
+	if t.MatrixRows == 0 || l.Rows < t.MatrixRows || !k.takesMatrix(l.Product, t.Matrix, l.Outs...) {
 		return w
 	}
-	return shaders.Way{Tile: &t.LinearGrad}
+	if w = (shaders.Way{Matrix: &t.Matrix}); l.matrixTiles(t.MatrixGrad) >= t.MatrixMany {
+		w.Matrix = &t.MatrixGrad
+	}
+	return w
 }
 
 // takesGrad is takes for a product's gradient, of which two families exist.
