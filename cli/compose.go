@@ -204,8 +204,9 @@ func (s *session) load(checkpoint *weights.Checkpoint) error {
 // engineConfig is what the options ask of the engine.
 func (s *session) engineConfig() engine.Config {
 	o := s.options
+	probing, _ := probingOf(o.probe) // was checked
 	return engine.Config{
-		DType: o.dtype, Family: o.family, Probing: probings[o.probe], Folder: cacheFolder(), Context: o.context, Slots: s.slots(), Profile: o.profile || o.stamps,
+		DType: o.dtype, Family: o.family, Probing: probing, Folder: cacheFolder(), Context: o.context, Slots: s.slots(), Profile: o.profile || o.stamps,
 		CacheBlocks: (o.cacheTokens + batch.BlockSize - 1) / batch.BlockSize,
 		TrainRows:   o.trainRows, MaxRows: o.maxRows, Recompute: o.recompute, Reserve: o.reserve,
 	}

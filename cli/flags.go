@@ -134,7 +134,7 @@ func (o modelOptions) name() string {
 }
 
 func (o modelOptions) check(c *cli.Context) error {
-	if _, ok := probings[o.probe]; !ok {
+	if _, ok := probingOf(o.probe); !ok {
 		return usagef("--probe %q: known are auto, off, again", o.probe)
 	}
 	if err := checkType(o.dtype); err != nil {
@@ -151,8 +151,18 @@ func (o modelOptions) check(c *cli.Context) error {
 	return o.log.check()
 }
 
-// probings are the values of --probe.
-var probings = map[string]engine.Probing{"auto": engine.ProbeOnce, "off": engine.ProbeNever, "again": engine.ProbeAgain}
+// probingOf reads --probe; commands without the flag probe once.
+func probingOf(name string) (p engine.Probing, ok bool) {
+	switch name {
+	case "", "auto":
+		return engine.ProbeOnce, true
+	case "off":
+		return engine.ProbeNever, true
+	case "again":
+		return engine.ProbeAgain, true
+	}
+	return 0, false
+}
 
 func checkType(name string) error {
 	if types := []string{"auto", "f32", "f16", "bf16"}; !slices.Contains(types, name) {
