@@ -36,7 +36,7 @@ func benchCommand() *cli.Command {
 				Description: "loquetier bench prefill --shape 8b --rows 2048",
 				Action:      benchPrefill,
 			},
-			benchTrainCommand(), benchKernelsCommand(), benchProductsCommand(), benchUnifiedCommand(),
+			benchTrainCommand(), benchSwapCommand(), benchKernelsCommand(), benchProductsCommand(), benchUnifiedCommand(),
 		},
 	}
 }

@@ -208,7 +208,7 @@ func (s *session) engineConfig() engine.Config {
 	return engine.Config{
 		DType: o.dtype, Family: o.family, Probing: probing, Folder: cacheFolder(), Context: o.context, Slots: s.slots(), Profile: o.profile || o.stamps,
 		CacheBlocks: (o.cacheTokens + batch.BlockSize - 1) / batch.BlockSize,
-		TrainRows:   o.trainRows, MaxRows: o.maxRows, Recompute: o.recompute, Reserve: o.reserve,
+		TrainRows:   o.trainRows, MaxRows: o.maxRows, Recompute: o.recompute, Reserve: o.reserve, Piece: o.piece,
 	}
 }
 

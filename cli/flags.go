@@ -33,6 +33,7 @@ type modelOptions struct {
 	trainRows     int // most training rows of a step; 0: nothing is trained
 	maxRows       int // 0: the engine's choice
 	recompute     engine.Recompute
+	piece         int   // bytes of an adapter that are copied between two steps; 0: the engine's default
 	reserve       int64 // bytes of device memory that jobs will take
 	profile       bool
 	stamps        bool // time each kernel without printing the profile

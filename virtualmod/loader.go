@@ -66,9 +66,11 @@ func (l *Loader) Publish(t *Trainee, name string) error {
 		var err error
 		stopped := l.loop.Do(func() {
 			err = l.base.locked(func() error {
+				if err := l.base.unread(); err != nil {
+					return err
+				}
 				if idle := l.base.idle(); idle != nil && idle.unsaved() && !l.base.hasSlot() {
-					idle.leases++ // it stays while it is read
-					return unsavedError{idle}
+					return idle.stay()
 				}
 				return t.publish(name)
 			})
@@ -93,6 +95,22 @@ func (l *Loader) Publish(t *Trainee, name string) error {
 type unsavedError struct{ version *version }
 
 func (unsavedError) Error() string { return "an adapter has to be read first" }
+
+// stay keeps a version where it is while it is read.
+func (v *version) stay() error {
+	v.leases++
+	return unsavedError{v}
+}
+
+// unread keeps a version that is to be swept, but has to be read before.
+func (b *Base) unread() error {
+	for _, v := range b.residents {
+		if v != nil && v.leases == 0 && v != v.lineage.current && v.unsaved() {
+			return v.stay()
+		}
+	}
+	return nil
+}
 
 // unsaved tells whether a version that may be wanted again is nowhere but on the
 // device.
@@ -196,7 +214,10 @@ func (b *Base) beginLoad(w *want) (u *engine.Upload, v *version, err error) {
 		b.satisfy(w, nil)
 		return nil, nil, nil
 	}
-	if err = b.sweep(); err == nil {
+	if err = b.unread(); err == nil {
+		err = b.sweep()
+	}
+	if err == nil {
 		u, err = b.makeRoom(v)
 	}
 	var unsaved unsavedError
@@ -236,8 +257,7 @@ func (b *Base) makeRoom(v *version) (u *engine.Upload, err error) {
 			return nil, err
 		}
 		if idle.unsaved() {
-			idle.leases++ // it stays while it is read
-			return nil, unsavedError{idle}
+			return nil, idle.stay()
 		}
 		if err := b.putOut(idle); err != nil {
 			return nil, err

@@ -1,0 +1,256 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"loquetier/engine/batch"
+	"loquetier/scheduler"
+	"loquetier/virtualmod"
+)
+
+func benchSwapCommand() *cli.Command {
+	return &cli.Command{
+		Name: "swap", Usage: "measure how adapters come, go and are published while streams run, and what that costs the streams' steps",
+		Flags: servingFlags(
+			&cli.IntFlag{Name: "piece", DefaultText: "4096", Usage: "`N` KiB of an adapter are copied between two steps"},
+			&cli.IntFlag{Name: "quiet", Value: 100, Usage: "`N` steps with nothing beside them"},
+			countFlag(10),
+		),
+		Description: "loquetier bench swap --shape 8b --batch 32 --adapters 32 --rank 16",
+		Action:      benchSwap,
+	}
+}
+
+// Of the streams that run meanwhile.
+const (
+	swapPrompt = 16
+	swapTokens = 2000
+	swapPause  = 5 // steps between two changes
+)
+
+func benchSwap(c *cli.Context) error {
+	o, err := modelOptionsOf(c)
+	if err != nil {
+		return err
+	}
+	if err := firstError(checkBench(c, "quiet", "batch", "count"), checkAdapters(c)); err != nil {
+		return err
+	}
+	length := swapPrompt + swapTokens
+	if o.context > 0 {
+		length = min(length, o.context)
+	}
+	if o.cacheTokens == 0 {
+		o.cacheTokens = c.Int("batch") * (length + batch.BlockSize)
+	}
+	o.slots = c.Int("adapters") + 3 // one that is swapped, one that is published, and a job
+	o.trainRows = 2
+	if c.IsSet("piece") {
+		if err := checkBench(c, "piece"); err != nil {
+			return err
+		}
+		o.piece = c.Int("piece") << 10
+	}
+	return open(c, o, func(s *session) error {
+		w := &swap{session: s, ctx: c.Context, rank: c.Int("rank"), count: c.Int("count"), quiet: c.Int("quiet"), out: c.App.Writer}
+		names, err := s.benchAdapters(c.Int("adapters"), w.rank)
+		if err != nil {
+			return err
+		}
+		w.labels = fmt.Sprintf("%s/batch=%d/adapters=%d/rank=%d", o.label(), c.Int("batch"), len(names), w.rank)
+		return w.run(c.Int("batch"), min(swapTokens, s.engine.Context()-swapPrompt), names)
+	})
+}
+
+// swap is the benchmark under way.
+type swap struct {
+	*session
+	ctx                context.Context
+	out                io.Writer
+	labels             string
+	rank, count, quiet int
+	trainee            *virtualmod.Trainee
+	ticks              chan time.Time // one for each step, when its token came
+	last               time.Time
+}
+
+func (w *swap) run(streams, tokens int, names []string) error {
+	if err := w.prepare(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(w.ctx)
+	defer stop()
+	if err := w.begin(ctx, streams, tokens, names); err != nil {
+		return err
+	}
+	if err := w.writeSettings(w.out); err != nil {
+		return err
+	}
+	var quiet []time.Duration
+	if err := w.steps(w.quiet, nil); err != nil { // clocks rise
+		return err
+	}
+	if err := w.steps(w.quiet, &quiet); err != nil {
+		return err
+	}
+	return firstError(w.write("quiet", w.quiet, 0, quiet, 0), w.measure("load", w.load), w.measure("publish", w.publish))
+}
+
+// prepare registers two adapters of the host's memory, which take turns in a slot,
+// and puts one in training.
+func (w *swap) prepare() error {
+	targets, err := virtualmod.ParseTargets("all")
+	if err != nil {
+		return err
+	}
+	a, err := virtualmod.NewAdapter(virtualmod.Spec{Rank: w.rank, Alpha: float64(2 * w.rank), Targets: targets}, w.engine.Model(), 1)
+	if err != nil {
+		return err
+	}
+	for i := range 2 {
+		if err := w.base.Add(swapName(i), a); err != nil {
+			return err
+		}
+	}
+	stopped := w.scheduler.Do(func() { w.trainee, err = w.base.Train(a) })
+	return firstError(err, stopped)
+}
+
+func swapName(i int) string { return fmt.Sprintf("swapped-%d", i%2) }
+
+// begin starts the streams.
+func (w *swap) begin(ctx context.Context, streams, tokens int, names []string) error {
+	w.ticks = make(chan time.Time, tokens+1)
+	for i := range streams {
+		name := baseName
+		if len(names) > 0 {
+			name = names[i%len(names)]
+		}
+		claim, err := w.acquire(ctx, name)
+		if err != nil {
+			return err
+		}
+		r := scheduler.Request{Adapter: claim, MaxTokens: tokens, Sampling: batch.Greedy(), LogProbs: -1, PromptLogProbs: -1}
+		for t := range swapPrompt {
+			r.Prompt = append(r.Prompt, int32((7*i+t)%w.engine.Model().VocabSize))
+		}
+		events, err := w.scheduler.Submit(ctx, r)
+		if err != nil {
+			claim.Release()
+			return err
+		}
+		go w.watch(events, i == 0)
+	}
+	return nil
+}
+
+// watch reads a stream to its end.
+func (w *swap) watch(events <-chan scheduler.Event, tick bool) {
+	for range events {
+		if tick {
+			w.ticks <- time.Now()
+		}
+	}
+	if tick {
+		close(w.ticks)
+	}
+}
+
+var errStreamsEnded = errors.New("the streams ended before the measurement did: choose a smaller --count or --quiet, or a larger --context")
+
+// steps waits for so many steps and notes how long each took.
+func (w *swap) steps(n int, took *[]time.Duration) error {
+	for range n {
+		at, ok := <-w.ticks
+		if !ok {
+			return firstError(w.ctx.Err(), errStreamsEnded)
+		}
+		if took != nil {
+			*took = append(*took, at.Sub(w.last))
+		}
+		w.last = at
+	}
+	return nil
+}
+
+// measure makes changes beside the steps.
+func (w *swap) measure(what string, change func(i int) (bytes int, err error)) error {
+	var total time.Duration
+	var took []time.Duration
+	bytes := 0
+	for i := range 1 + w.count { // the first prepares what is made once
+		if err := w.steps(swapPause, nil); err != nil {
+			return err
+		}
+		done := make(chan error, 1)
+		var each time.Duration
+		go func() {
+			start := time.Now()
+			n, err := change(i)
+			each, bytes = time.Since(start), n
+			done <- err
+		}()
+		var beside []time.Duration
+		err := w.during(done, &beside)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			total += each
+			took = append(took, beside...)
+		}
+	}
+	return w.write(what, w.count, total/time.Duration(w.count), took, bytes)
+}
+
+// during notes how long the steps take until something is done, and the one after
+// that.
+func (w *swap) during(done <-chan error, took *[]time.Duration) error {
+	for {
+		select {
+		case err := <-done:
+			return firstError(err, w.steps(2, took))
+		case at, ok := <-w.ticks:
+			if !ok {
+				return firstError(w.ctx.Err(), errStreamsEnded)
+			}
+			*took = append(*took, at.Sub(w.last))
+			w.last = at
+		}
+	}
+}
+
+// load brings one of the two adapters in the other's place.
+func (w *swap) load(i int) (int, error) {
+	info, err := w.base.Info(swapName(i))
+	if err != nil {
+		return 0, err
+	}
+	return info.Parameters * w.engine.Precision().Act.Size(), w.check(w.ctx, swapName(i))
+}
+
+// publish makes the weights in training the next version of a name.
+func (w *swap) publish(int) (int, error) {
+	return 0, w.loader.Publish(w.trainee, "published")
+}
+
+// write prints the time of a change, and of the steps meanwhile.
+func (w *swap) write(what string, n int, each time.Duration, steps []time.Duration, bytes int) error {
+	slices.Sort(steps)
+	micros := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
+	line := fmt.Sprintf("BenchmarkSwap/%s/%s%s\t%d\t%d ns/op\t%d steps\t%.0f p50-step-us\t%.0f p99-step-us\t%.0f max-step-us",
+		w.labels, what, processors(), n, each.Nanoseconds(), len(steps),
+		micros(steps[len(steps)/2]), micros(steps[len(steps)*99/100]), micros(steps[len(steps)-1]))
+	if bytes > 0 {
+		line += fmt.Sprintf("\t%.1f MB\t%.2f GB/s", float64(bytes)/1e6, float64(bytes)/float64(each.Nanoseconds()))
+	}
+	_, err := fmt.Fprintln(w.out, line)
+	return err
+}
