@@ -88,7 +88,7 @@ type gotScore struct {
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	for _, command := range []string{
-		"", "demo", "devices", "generate", "chat", "eval", "bench", "bench decode", "bench prefill", "bench train", "bench kernels",
+		"", "demo", "devices", "generate", "chat", "eval", "bench", "bench decode", "bench prefill", "bench train", "bench swap", "bench kernels",
 		"adapter", "adapter info", "job", "job info", "job pack", "job unpack", "completion",
 	} {
 		out := succeed(t, append(strings.Fields(command), "--help")...)
@@ -102,7 +102,7 @@ func TestCompletionScripts(t *testing.T) {
 		assert.Contains(t, succeed(t, "completion", shell), part)
 	}
 	assert.Contains(t, completed(t), "\ngenerate\n")
-	assert.Equal(t, "decode\nprefill\ntrain\nkernels\n", completed(t, "bench"))
+	assert.Equal(t, "decode\nprefill\ntrain\nswap\nkernels\n", completed(t, "bench"))
 	assert.Equal(t, "--tokens\n", completed(t, "bench", "decode", "--tok"))
 }
 
