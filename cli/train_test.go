@@ -1,12 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -212,32 +212,59 @@ func TestMain(m *testing.M) {
 func TestTrainKilled(t *testing.T) {
 	r, dir := readTinyTraining(t, "llama", tinyTrainings[0]), t.TempDir()
 	whole, out := r.train(t, filepath.Join(dir, "whole")), filepath.Join(dir, "out")
-	self, err := os.Executable()
-	require.NoError(t, err)
 	args := append(r.args, "--out", out, "--save-every", "1")
 	for kills := 0; ; kills++ {
 		require.Less(t, kills, 60, "it never ends")
-		more := []string{"--overwrite"}
-		if _, err := os.Stat(filepath.Join(out, "state", "latest")); err == nil {
-			more = []string{"--resume"}
+		more := "--overwrite"
+		if latestOf(out) != "" {
+			more = "--resume"
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(150+31*kills)*time.Millisecond)
-		command := exec.CommandContext(ctx, self, append(args, more...)...)
-		command.Env = append(os.Environ(), runAsProgram+"=1")
-		output, err := command.CombinedOutput() // killed with SIGKILL when ctx ends
-		killed := ctx.Err() != nil
-		cancel()
-		if latest, missing := os.ReadFile(filepath.Join(out, "state", "latest")); missing == nil {
-			succeed(t, "adapter", "info", "--model", r.model, filepath.Join(out, "state", strings.TrimSpace(string(latest))))
+		killed := killedMidway(t, out, time.Duration(kills*11%60)*time.Millisecond, append(args, more)...)
+		if latest := latestOf(out); latest != "" {
+			succeed(t, "adapter", "info", "--model", r.model, filepath.Join(out, "state", latest))
 		}
 		if !killed {
-			require.NoError(t, err, string(output))
 			require.Greater(t, kills, 2, "it was killed")
 			break
 		}
 	}
 	require.Equal(t, whole, logOf(t, out))
 	succeed(t, "adapter", "info", "--model", r.model, out)
+}
+
+// latestOf is the checkpoint that counts in a job's folder; empty: there is none.
+func latestOf(out string) string {
+	latest, _ := os.ReadFile(filepath.Join(out, "state", "latest"))
+	return strings.TrimSpace(string(latest))
+}
+
+// killedMidway runs a training in a process of its own and kills it, however fast the
+// machine is, a delay after it has made another checkpoint; or tells that it ended
+// before.
+func killedMidway(t *testing.T, out string, delay time.Duration, args ...string) bool {
+	t.Helper()
+	before, command := latestOf(out), program(t, args...)
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	require.NoError(t, command.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	for latestOf(out) == before {
+		select {
+		case err := <-ended:
+			require.NoError(t, err, output.String())
+			return false
+		case <-time.After(time.Millisecond):
+		}
+	}
+	select {
+	case err := <-ended:
+		require.NoError(t, err, output.String())
+		return false
+	case <-time.After(delay):
+	}
+	_ = command.Process.Kill() // it may have ended meanwhile
+	return <-ended != nil
 }
 
 // Evaluations ride along and are those of the eval command.

@@ -83,7 +83,7 @@ func (b *Base) attach(name string, folder weights.Folder) error {
 	if err := b.engine.CheckAdapter(a.forEngine()); err != nil {
 		return err
 	}
-	return b.add(name, a.clone())
+	return b.add(name, a.Clone())
 }
 
 // Add registers an adapter under a free name, as its version 1, as Attach does
@@ -178,22 +178,6 @@ func (b *Base) Info(name string) (Info, error) {
 		return Info{}, err
 	}
 	return l.current.info, nil
-}
-
-// clone is the adapter with tensors of its own.
-func (a *Adapter) clone() *Adapter {
-	out := *a
-	out.Modules = slices.Clone(a.Modules)
-	for i := range out.Modules {
-		m := &out.Modules[i]
-		m.A.Data, m.B.Data = slices.Clone(m.A.Data), slices.Clone(m.B.Data)
-		if m.Magnitude != nil {
-			magnitude := *m.Magnitude
-			magnitude.Data = slices.Clone(magnitude.Data)
-			m.Magnitude = &magnitude
-		}
-	}
-	return &out
 }
 
 // forEngine is the adapter in the engine's words.

@@ -114,11 +114,16 @@ type stream struct {
 
 func (s *served) submit(name string, tokens int) *stream {
 	s.Helper()
+	return s.ask(name, []int32{5, 17, 3, 60, 9}, tokens)
+}
+
+func (s *served) ask(name string, prompt []int32, tokens int) *stream {
+	s.Helper()
 	c, err := s.Claim(name)
 	require.NoError(s, err)
 	ctx, leave := context.WithCancel(s.Context())
 	events, err := s.loop.Submit(ctx, scheduler.Request{
-		Adapter: c, Prompt: []int32{5, 17, 3, 60, 9}, MaxTokens: tokens, Sampling: batch.Greedy(), LogProbs: 0, PromptLogProbs: -1,
+		Adapter: c, Prompt: prompt, MaxTokens: tokens, Sampling: batch.Greedy(), LogProbs: 0, PromptLogProbs: -1,
 	})
 	require.NoError(s, err)
 	return &stream{c, events, leave}
@@ -301,4 +306,45 @@ func TestALoadIsGivenUp(t *testing.T) {
 	require.False(t, s.state("a").Resident)
 	require.NoError(t, s.Want("a"))
 	require.Eventually(t, func() bool { return s.state("a").Resident }, time.Minute, time.Millisecond)
+}
+
+// A request that began before a publish ends on its version, with what it has in the
+// cache; those that come behind it begin on the new one, and find nothing of the old.
+func TestAPublishInMidStream(t *testing.T) {
+	s := serve(t, smallPieces(3))
+	var job *Trainee
+	require.NoError(t, s.loop.Do(func() { job = s.train(1) }))
+	require.NoError(t, s.loader.Publish(job, "live"))
+	prompt := make([]int32, 40)
+	for i := range prompt {
+		prompt[i] = int32(3 + i*5%60)
+	}
+	ask := func(tokens int) *stream { return s.ask("live", prompt, tokens) }
+	first := s.tokens(ask(60))
+	reused := s.loop.Stats().PrefixTokens
+	running := ask(60)
+	event := <-running.events
+	require.Equal(t, first[0].Token, event.Token.Token)
+	require.Equal(t, reused+32, s.loop.Stats().PrefixTokens)
+	require.NoError(t, s.loop.Do(func() { s.learn(job, 1.5) }))
+	require.NoError(t, s.loader.Publish(job, "live"))
+	second := s.tokens(ask(60))
+	require.Equal(t, reused+32, s.loop.Stats().PrefixTokens, "nothing of the old version")
+	require.NotEqual(t, first[0].LogProb, second[0].LogProb)
+	requireClose(t, first[1:], s.tokens(running))
+	requireClose(t, second, s.tokens(ask(60)))
+	require.Equal(t, reused+64, s.loop.Stats().PrefixTokens, "but of its own")
+
+	require.NoError(t, s.loop.Do(func() { require.NoError(t, s.Rollback("live")) }))
+	requireClose(t, first, s.tokens(ask(60)))
+	require.Equal(t, reused+96, s.loop.Stats().PrefixTokens, "it is the first version again")
+	a := s.random(6)
+	require.NoError(t, s.loop.Do(func() {
+		require.NoError(t, s.Detach("live"))
+		require.NoError(t, s.Add("live", a))
+	}))
+	again := s.tokens(ask(60))
+	require.Equal(t, reused+96, s.loop.Stats().PrefixTokens, "another adapter of the same name")
+	require.NotEqual(t, first[0].LogProb, again[0].LogProb)
+	require.NoError(t, s.loop.Do(func() { require.NoError(t, job.End()) }))
 }
