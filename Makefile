@@ -7,6 +7,8 @@ STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The race detector is for Go code that runs at the same time: the packages
 # whose tests keep a device busy would only be slow under it.
 DEVICE_PACKAGES := /(cli(/.*)?|engine|engine/vk|shaders_test)$$
+# Of the command line, the tests in which streams, jobs and adapters meet.
+CLI_AT_ONCE := Requests|Interrupt|Demo|Ordered|Chat|Unified
 
 .PHONY: help
 help: ## list the targets
@@ -58,8 +60,13 @@ check: setup tokenizers ## check format, vet, staticcheck, architecture, shaders
 	go run ./shaders/gen -check
 	go mod tidy -diff
 	go mod verify
-	go test -race -timeout 30m $$(go list ./... | grep -vE '$(DEVICE_PACKAGES)')
+	@$(MAKE) --no-print-directory race
 	@dirty=$$(git status --porcelain); [ -z "$$dirty" ] || { printf 'the working tree is not clean:\n%s\n' "$$dirty" >&2; exit 1; }
+
+.PHONY: race
+race: setup ## run the tests of what runs at the same time under the race detector
+	go test -race -timeout 30m $$(go list ./... | grep -vE '$(DEVICE_PACKAGES)')
+	go test -race -timeout 30m -run '$(CLI_AT_ONCE)' ./cli
 
 .PHONY: clean
 clean: ## remove what was built here

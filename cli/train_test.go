@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"loquetier/engine/weights"
 )
@@ -204,8 +205,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runAsProgram) != "" {
 		os.Exit(Main(append([]string{"loquetier"}, os.Args[1:]...), os.Stdin, os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(regexClock))
 }
+
+// regexClock keeps the time for the tokenizers' expressions and ends by itself.
+const regexClock = "github.com/dlclark/regexp2/v2.runClock"
 
 // Killed at any moment, what is in the folder can be loaded, and the run can be
 // resumed to the same end.

@@ -4,6 +4,8 @@ import (
 	"flag"
 	"os"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // Tests run in the checking mode: memory is poisoned and every recorded step
@@ -13,5 +15,5 @@ func TestMain(m *testing.M) {
 	if flag.Lookup("test.bench").Value.String() == "" {
 		os.Setenv("LOQUETIER_CHECK", "1")
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
