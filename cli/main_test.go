@@ -102,7 +102,7 @@ func TestCompletionScripts(t *testing.T) {
 		assert.Contains(t, succeed(t, "completion", shell), part)
 	}
 	assert.Contains(t, completed(t), "\ngenerate\n")
-	assert.Equal(t, "decode\nprefill\ntrain\nswap\nkernels\nunified\n", completed(t, "bench"))
+	assert.Equal(t, "decode\nprefill\ntrain\nswap\nkernels\nproducts\nunified\n", completed(t, "bench"))
 	assert.Equal(t, "--tokens\n", completed(t, "bench", "decode", "--tok"))
 }
 
