@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,7 +60,7 @@ type progress struct {
 }
 
 // Job fine-tunes one adapter in steps that others run. Its methods are for one
-// goroutine, between steps, but for Stop, Ended and Err, which are for any.
+// goroutine, between steps, but for Stop, DetachSoon, Ended and Err, which are for any.
 //
 // An optimizer step is so many sequences; they ride in as few engine steps as
 // they fit into, and the update with the last of them. Evaluations ride too, and
@@ -81,6 +82,9 @@ type Job struct {
 	update     bool // with the last offer
 	begun      time.Time
 	computed   int // tokens since begun
+
+	mu          sync.Mutex // guards what follows
+	detachments []detachment
 
 	stopping atomic.Bool
 	ended    chan struct{}
@@ -209,7 +213,10 @@ func (j *Job) Fail(err error) {
 func (j *Job) end(err error) {
 	j.err = errors.Join(err, j.log.close())
 	j.tell(Event{Kind: Ended, Step: j.at.Step, Err: j.err})
+	j.mu.Lock()
 	close(j.ended) // the last event has been taken when others see the end
+	j.mu.Unlock()
+	j.detachAll()
 }
 
 func (j *Job) tell(e Event) {

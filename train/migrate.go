@@ -11,14 +11,14 @@ import (
 
 // Detach writes the job as it is to w, as a job file, from which Unpack makes
 // the folder to resume it elsewhere: the losses from there on are those it would
-// have had here. It may be called between any two steps, from the job's goroutine,
-// also in the middle of an accumulation or an evaluation (which begins anew where the
-// job goes on). It saves a checkpoint first. Whether or not there is an error,
+// have had here. It may be called from the job's goroutine wherever Next may, also in
+// the middle of an accumulation or an evaluation (which begins anew where the job
+// goes on). It saves a checkpoint first. Whether or not there is an error,
 // the job goes on: who knows that it has arrived calls Leave. w decides how long
 // the steps wait; into a buffer or a local file it is not long.
 func (j *Job) Detach(w io.Writer) error {
 	if j.Done() {
-		return fmt.Errorf("detach %s: the job has ended", j.config.Out)
+		return j.hasEnded()
 	}
 	err := j.save()
 	if err == nil {
@@ -29,6 +29,40 @@ func (j *Job) Detach(w io.Writer) error {
 	}
 	return nil
 }
+
+// DetachSoon has the job detached as soon as no step and no backward pass of it is
+// under way, whatever else runs, and tells on the channel how that went. It may be
+// called from any goroutine.
+func (j *Job) DetachSoon(w io.Writer) <-chan error {
+	d := detachment{w, make(chan error, 1)}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.Done() {
+		d.done <- j.hasEnded()
+	} else {
+		j.detachments = append(j.detachments, d)
+	}
+	return d.done
+}
+
+// detachment is one that was asked for.
+type detachment struct {
+	to   io.Writer
+	done chan error
+}
+
+// detachAll does what was asked for by DetachSoon.
+func (j *Job) detachAll() {
+	j.mu.Lock()
+	all := j.detachments
+	j.detachments = nil
+	j.mu.Unlock()
+	for _, d := range all {
+		d.done <- j.Detach(d.to)
+	}
+}
+
+func (j *Job) hasEnded() error { return fmt.Errorf("detach %s: the job has ended", j.config.Out) }
 
 // Leave ends the job without an error, as one that goes on elsewhere: what it
 // has done since its last checkpoint is not saved. It is called between two

@@ -168,3 +168,48 @@ func TestWhatAJobDoesAfterDetachIsNotInTheFile(t *testing.T) {
 	require.Equal(t, 2, info.Step)
 	require.NoError(t, j.Err())
 }
+
+// What is asked for in the middle of a step, or of the backward pass behind it, waits
+// for its end.
+func TestAJobIsDetachedBetweenItsSteps(t *testing.T) {
+	const rows = 40
+	want := uninterrupted(t, rows)
+	c, d := config(t)
+	c.Rows = rows
+	j := newTestJob(t, c)
+	for j.at.Cursor == j.at.Step*6 || j.at.Step == 0 {
+		d.step(t, j, c.Rows, c.Blocks)
+	}
+	var early, late bytes.Buffer
+	first := j.DetachSoon(&early)
+	spans, updates := j.Next(c.Rows, c.Blocks)
+	require.NoError(t, <-first)
+	second := j.DetachSoon(&late)
+	failed := j.DetachSoon(&narrow{10})
+	before := j.at.Cursor
+	require.Empty(t, second)
+	d.answer(t, j, spans, updates, c.Rows, c.Blocks)
+	require.NotEqual(t, before, j.at.Cursor)
+	require.Empty(t, second)
+	d.drive(t, j, c.Rows, c.Blocks)
+	require.NoError(t, j.Err())
+	require.NoError(t, <-second)
+	require.ErrorIs(t, <-failed, syscall.ENOSPC)
+	require.ErrorContains(t, <-j.DetachSoon(io.Discard), "the job has ended")
+	require.Equal(t, want, leftBy(t, c))
+	for _, file := range []*bytes.Buffer{&early, &late} {
+		there, moved, e := elsewhere(t, file, c)
+		e.drive(t, moved, there.Rows, there.Blocks)
+		require.NoError(t, moved.Err())
+		require.Equal(t, want, leftBy(t, there))
+	}
+}
+
+// A job that ends first answers what was asked of it.
+func TestAJobThatEndsIsNotDetached(t *testing.T) {
+	c, _ := config(t)
+	j := newTestJob(t, c)
+	asked := j.DetachSoon(io.Discard)
+	j.Leave()
+	require.ErrorContains(t, <-asked, "the job has ended")
+}

@@ -84,6 +84,13 @@ func (s *sim) update(u batch.Update) float64 {
 func (d device) step(t *testing.T, j *Job, rows, blocks int) ([]batch.Span, []batch.Update) {
 	t.Helper()
 	spans, updates := j.Next(rows, blocks)
+	d.answer(t, j, spans, updates, rows, blocks)
+	return spans, updates
+}
+
+// answer answers what a job has offered.
+func (d device) answer(t *testing.T, j *Job, spans []batch.Span, updates []batch.Update, rows, blocks int) {
+	t.Helper()
 	picks := make([][]batch.Pick, len(spans))
 	for i, s := range spans {
 		require.Contains(t, d, s.Slot)
@@ -106,7 +113,6 @@ func (d device) step(t *testing.T, j *Job, rows, blocks int) ([]batch.Span, []ba
 	if len(spans) > 0 {
 		j.Commit(picks, norms)
 	}
-	return spans, updates
 }
 
 // drive runs a job to its end, with so much room in every step.

@@ -15,6 +15,7 @@ import (
 // nothing where the next sequence does not fit or the job has ended. What it
 // offers is to be answered by Commit or Fail.
 func (j *Job) Next(rows, blocks int) ([]batch.Span, []batch.Update) {
+	j.detachAll()
 	for !j.Done() {
 		if j.stopping.Load() {
 			j.finish()
