@@ -93,10 +93,10 @@ func TestAJobIsDetachedWhileStreamsRun(t *testing.T) {
 		<-j.job.Ended()
 		require.NoError(t, j.job.Err())
 		require.Equal(t, want["qv"].Tokens, (<-stream).Tokens)
-	}, append(m.args, "--out", out, "--adapter", "qv="+adapter, "--cache-tokens", "2000", "--eval-every", "100")...)
+	}, append(m.args, "--out", out, "--adapter", "qv="+adapter, "--cache-tokens", "2000", "--eval-every", "100", "--steps", "12")...)
 
 	require.NoError(t, train.Unpack(&file, there))
-	output, err := program(t, append(m.args, "--out", there, "--resume", "--eval-every", "100")...).CombinedOutput()
+	output, err := program(t, append(m.args, "--out", there, "--resume", "--eval-every", "100", "--steps", "12")...).CombinedOutput()
 	require.NoError(t, err, string(output))
 	require.Equal(t, logOf(t, out), logOf(t, there))
 }
