@@ -39,6 +39,10 @@ test-long: setup tokenizers ## run the tests with their long cases
 test-kernels: setup ## run the kernels' tests in all shapes and types
 	LOQUETIER_LONG=1 go test -timeout 60m ./shaders_test
 
+.PHONY: test-matrix
+test-matrix: setup ## run the tests of the kernels on cooperative matrices, on a newer lavapipe (Debian)
+	@scripts/matrix.sh
+
 .PHONY: bench
 bench: setup ## run the benchmarks (benchstat reads the output)
 	go test -run '^$$' -bench . -benchmem ./...

@@ -9,6 +9,7 @@ import (
 	"loquetier/engine/batch"
 	"loquetier/engine/vk"
 	"loquetier/engine/weights"
+	"loquetier/shaders"
 )
 
 // MaxTopN is the largest number of log-probabilities a want may ask for.
@@ -16,13 +17,14 @@ const MaxTopN = 20
 
 // Config sizes an engine. Zero values mean the defaults.
 type Config struct {
-	DType       string // compute type: auto, f32, f16, bf16
-	Family      string // kernel family; "" by the device's abilities
-	Context     int    // longest sequence; 0: what the model was made for
-	MaxRows     int    // most rows of a step; 0: 256 on software devices, else 2048, and TrainRows
-	CacheBlocks int    // blocks of the KV cache; 0: eight sequences of the whole context, at most 2048 blocks
-	Slots       int    // adapter slots; 0: 32
-	TrainRows   int    // most training rows among them; 0: no training
+	DType       string          // compute type: auto, f32, f16, bf16
+	Family      string          // kernel family; "" by the device's abilities
+	Tuning      *shaders.Tuning // shapes that no family has, for tests; nil: the family's
+	Context     int             // longest sequence; 0: what the model was made for
+	MaxRows     int             // most rows of a step; 0: 256 on software devices, else 2048, and TrainRows
+	CacheBlocks int             // blocks of the KV cache; 0: eight sequences of the whole context, at most 2048 blocks
+	Slots       int             // adapter slots; 0: 32
+	TrainRows   int             // most training rows among them; 0: no training
 	Recompute   Recompute
 	Reserve     int64   // bytes of device memory to leave free for adapters to come, and their training
 	Piece       int     // bytes of an adapter that are copied between two steps; 0: 4 MiB
@@ -125,6 +127,9 @@ func prepare(device *Device, checkpoint *weights.Checkpoint, config Config) (*En
 	tuning, err := TuningFor(device.Info, config.Family)
 	if err != nil {
 		return nil, err
+	}
+	if config.Tuning != nil {
+		tuning = *config.Tuning
 	}
 	precision, err := PrecisionFor(config.DType, device.Info, storedType(checkpoint))
 	if err != nil {

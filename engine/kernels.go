@@ -190,6 +190,15 @@ func bit(b bool) uint32 {
 	return 0
 }
 
+// orElse is the address of a range, or, where that is null, of something else: newer
+// llvmpipes load in branches that no invocation takes.
+func orElse(r, other vk.Range) uint64 {
+	if r.Size == 0 {
+		return other.Address
+	}
+	return r.Address
+}
+
 // present drops the null ranges among an op's operands.
 func present(ranges ...vk.Range) []vk.Range {
 	return slices.DeleteFunc(ranges, func(r vk.Range) bool { return r.Size == 0 })

@@ -7,6 +7,7 @@ import (
 
 	"loquetier/engine"
 	"loquetier/engine/batch"
+	"loquetier/engine/vk"
 )
 
 // one is a request of a mixed step: a variant and the number of its prompt.
@@ -124,12 +125,24 @@ func TestGreedyTogether(t *testing.T) {
 // arithmetic over weights rounded to float16, and nothing else rounded, is
 // off by up to 6.6e-3 (qwen2). Real weights do not: see TestNarrowStories.
 var narrow = map[string]struct{ worst, mean float64 }{
-	"f16":  {1.1e-2, 3.5e-3},
+	"f16":  {1e-2, 3.5e-3},
+	"bf16": {8e-2, 2.8e-2},
+}
+
+// narrowOnMatrices are the bounds where attention runs on cooperative matrices,
+// which multiply queries and probabilities rounded to 16 bits. That alone takes the worst
+// case of llama in f16 from 7.4e-3 to 1.13e-2; all other kernels on matrices change little.
+var narrowOnMatrices = map[string]struct{ worst, mean float64 }{
+	"f16":  {1.2e-2, 3.6e-3},
 	"bf16": {8e-2, 2.8e-2},
 }
 
 func TestNarrowTypes(t *testing.T) {
-	for dtype, bound := range narrow {
+	bounds := narrow
+	if info := deviceInfo(t); info.Type != vk.CPU && info.MatrixF16 != (vk.Shape{}) {
+		bounds = narrowOnMatrices
+	}
+	for dtype, bound := range bounds {
 		for _, model := range tinyModels {
 			t.Run(dtype+"/"+model, func(t *testing.T) {
 				b := openTiny(t, model, engine.Config{DType: dtype, MaxRows: 1024})

@@ -80,8 +80,8 @@ func (k *Kernels) Sample(rec *vk.Recorder, s Sample) error {
 		return err
 	}
 	push := samplePush{
-		logits: s.Logits.Address, rows: s.Params.Address, edits: s.Edits.Address, ids: s.IDs.Address, logs: s.Logs.Address,
-		shares: s.Shares.Address, counts: s.Counts.Address,
+		logits: s.Logits.Address, rows: s.Params.Address, edits: orElse(s.Edits, s.Params), ids: s.IDs.Address, logs: s.Logs.Address,
+		shares: orElse(s.Shares, s.Params), counts: s.Counts.Address,
 		vocab: uint32(s.Vocab), stride: uint32(s.Stride),
 	}
 	writes := []vk.Range{s.IDs, s.Logs}

@@ -34,7 +34,7 @@ shared float shares[WG > SMALL ? TM * WG : 1]; // each lane's share of the tile'
 float inverse[TM];                             // 1/rms of the tile's rows
 
 // source is the row of x behind a row of y.
-uint source(uint row) { return IS_NULL(list) ? row : uint(list.v[row]); }
+uint source(uint row) { return listed(list, row, uvec2(x)); }
 
 // squares sums the squares of a row of x from `first` on in steps.
 float squares(uint row, uint first, uint step) {

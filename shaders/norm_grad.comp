@@ -36,7 +36,7 @@ vec2 row_sums(uint at, uint from) {
 void main() {
     const uint row = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
     if (row >= rows) return; // all lanes or none
-    const uint at = (IS_NULL(list) ? row : uint(list.v[row])) * width, from = row * width;
+    const uint at = listed(list, row, uvec2(x)) * width, from = row * width;
     const vec2 s = row_sums(at, from);
     const float r = inversesqrt(s.x / float(width) + eps), pull = r * r * s.y / float(width);
     for (uint i = gl_LocalInvocationID.x * 4; i < width; i += WG * 4) {

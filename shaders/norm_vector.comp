@@ -30,7 +30,7 @@ layout(push_constant) uniform Push {
     uint count, v_stride, tile_count, blocks, copies;
 };
 
-uint source(uint row) { return IS_NULL(list) ? row : uint(list.v[row]); }
+uint source(uint row) { return listed(list, row, uvec2(x)); }
 
 vec4 input_of(uint i, uint row, uint kk);
 float row_scale(uint i);

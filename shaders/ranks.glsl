@@ -4,7 +4,12 @@ const uint MOST_PARTS = 3;
 
 struct Tile { uint row, rows; int slot; };
 
-Tile shrink_tile(uint i) { return Tile(tiles.v[3 * i], tiles.v[3 * i + 1], tiles.v[3 * i + 2]); }
+// Entries of lists are clamped, since newer llvmpipes load them also for workgroups and
+// turns that are left at once, and a pointer that is none would be followed.
+Tile shrink_tile(uint nr) {
+    const uint i = min(nr, tile_count - 1);
+    return Tile(tiles.v[3 * i], tiles.v[3 * i + 1], tiles.v[3 * i + 2]);
+}
 
 // Rank is one rank of one part.
 struct Rank { uvec2 a; uint part, index; float scale; bool exists; };
@@ -15,7 +20,7 @@ Rank rank_at(Tile t, uint n) {
     uint before = 0;
     for (uint p = 0; p < MOST_PARTS; p++) {
         if (p >= count) break;
-        Slot s = parts.v[p].slots.v[t.slot];
+        Slot s = parts.v[min(p, count - 1)].slots.v[t.slot];
         uint ranks = IS_NULL(s.a) ? 0 : s.rank;
         // The last rank stands in for those beyond it, so that every lane has
         // something to load.
@@ -28,7 +33,7 @@ Rank rank_at(Tile t, uint n) {
 uint all_ranks(Tile t) {
     uint n = 0;
     for (uint p = 0; p < count; p++) {
-        Slot s = parts.v[p].slots.v[t.slot];
+        Slot s = parts.v[min(p, count - 1)].slots.v[t.slot];
         if (!IS_NULL(s.a)) n += s.rank;
     }
     return n;

@@ -114,3 +114,12 @@ const uint EXPONENT = 0x7f80;
 
 // A macro: overloads on reference types are not told apart by every compiler.
 #define IS_NULL(p) (uvec2(p) == uvec2(0))
+
+// listed is entry i of a list of rows, or i itself where the list is null. Newer
+// llvmpipes load what is the same for all lanes also in branches that no lane takes, so the
+// load is of address `there` then, where something lies.
+uint listed(Ints list, uint i, uvec2 there) {
+    const bool own = IS_NULL(list);
+    const uint entry = uint(Ints(own ? there : uvec2(list)).v[own ? 0 : i]);
+    return own ? i : entry;
+}
