@@ -38,7 +38,7 @@ func TestLinearFew(t *testing.T) {
 				l := b.newLinear(c, act, act)
 				l.Scratch, l.Counts = scratch.Range, counts.Range
 				for j, f := range fews() {
-					if brief() && (i+j)%3 > 0 {
+					if brief() && (i+j)%6 > 0 {
 						continue
 					}
 					l.Few = &f
