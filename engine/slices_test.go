@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -254,7 +255,7 @@ func TestSlicesChangeNothing(t *testing.T) {
 func TestSlotsChangeInMidPass(t *testing.T) {
 	c := openCourse(t, "Llama", 2, engine.Config{DType: "f32"})
 	begun := c.states()
-	c.pass([]int{batch.All, 0, 0, 0, 0, 0})
+	c.begin(&batch.Step{Spans: c.trained(), Backward: batch.All})
 	want := c.states()
 	c.restore(begun)
 
@@ -267,7 +268,7 @@ func TestSlotsChangeInMidPass(t *testing.T) {
 	require.NoError(t, c.engine.Detach(1))
 	got, err := c.engine.TrainingState(0)
 	require.NoError(t, err)
-	require.Equal(t, want[0], got, "what was left has run")
+	require.True(t, bytes.Equal(want[0], got), "what was left has run")
 	c.begin(&batch.Step{Spans: c.trained()[:2], Backward: 2})
 	_, err = c.engine.TrainingState(0)
 	require.EqualError(t, err, "BUG: the training state of slot 0 in the middle of its backward pass")
