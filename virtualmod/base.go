@@ -46,6 +46,7 @@ type Base struct {
 	clock     uint64     // counts acquisitions
 	claims    map[string]int
 	wants     []*want  // in the order in which they came
+	read      bool     // a Loader reads what is to leave the device and is nowhere else
 	yields    *version // is to make room: nobody gets it until it has been put out
 }
 

@@ -31,11 +31,23 @@ type Loader struct {
 }
 
 // NewLoader makes a loader for a base whose steps a loop runs. A base has one.
-func NewLoader(b *Base, loop Loop) *Loader { return &Loader{base: b, loop: loop} }
+func NewLoader(b *Base, loop Loop) *Loader {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.read = true
+	return &Loader{base: b, loop: loop}
+}
 
-// Run loads what is wanted until ctx is done or the loop has ended.
+// Run loads what is wanted, and reads what has to leave the device, until ctx is done
+// or the loop has ended.
 func (l *Loader) Run(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
+		if v := l.base.nextRead(); v != nil {
+			if l.putAway(v) != nil {
+				return
+			}
+			continue
+		}
 		w, wait := l.base.nextWant()
 		if w != nil {
 			if l.load(w) != nil {
@@ -51,12 +63,31 @@ func (l *Loader) Run(ctx context.Context) {
 		case <-l.base.wake:
 		case <-later:
 		case <-ctx.Done():
-			return
-		}
-		if ctx.Err() != nil {
-			return
 		}
 	}
+}
+
+// nextRead is a version that is to leave the device and has to be read before, on
+// which it takes a lease.
+func (b *Base) nextRead() *version {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.residents {
+		if v != nil && v.passed() && v.unsaved() {
+			v.leases++
+			return v
+		}
+	}
+	return nil
+}
+
+// putAway reads a version and takes it off the device.
+func (l *Loader) putAway(v *version) error {
+	err, stopped := l.save(v)
+	if err == nil && stopped == nil {
+		stopped = l.loop.Do(func() { err = l.base.Sweep() })
+	}
+	return cmp.Or(err, stopped)
 }
 
 // Publish is Trainee.Publish while steps run: what has to make room and is nowhere
@@ -66,9 +97,6 @@ func (l *Loader) Publish(t *Trainee, name string) error {
 		var err error
 		stopped := l.loop.Do(func() {
 			err = l.base.locked(func() error {
-				if err := l.base.unread(); err != nil {
-					return err
-				}
 				if idle := l.base.idle(); idle != nil && idle.unsaved() && !l.base.hasSlot() {
 					return idle.stay()
 				}
@@ -102,16 +130,6 @@ func (v *version) stay() error {
 	return unsavedError{v}
 }
 
-// unread keeps a version that is to be swept, but has to be read before.
-func (b *Base) unread() error {
-	for _, v := range b.residents {
-		if v != nil && v.leases == 0 && v != v.lineage.current && v.unsaved() {
-			return v.stay()
-		}
-	}
-	return nil
-}
-
 // unsaved tells whether a version that may be wanted again is nowhere but on the
 // device.
 func (v *version) unsaved() bool { return v.host == nil && v.kept() }
@@ -131,20 +149,10 @@ func (b *Base) nextWant() (*want, time.Duration) {
 	}
 	w := b.wants[0]
 	l := b.names[w.name]
-	if l == nil || l.current.slot != nowhere && l.current != b.yields || b.hasSlot() && !w.full || b.idle() != nil || b.passed() {
+	if l == nil || l.current.slot != nowhere && l.current != b.yields || b.hasSlot() && !w.full || b.idle() != nil {
 		return w, 0
 	}
 	return nil, b.yield()
-}
-
-// passed tells whether a version without leases waits to be swept.
-func (b *Base) passed() bool {
-	for _, v := range b.residents {
-		if v != nil && v.leases == 0 && v != v.lineage.current {
-			return true
-		}
-	}
-	return false
 }
 
 // yield chooses a version in use to make room, or says how long until one will
@@ -214,10 +222,7 @@ func (b *Base) beginLoad(w *want) (u *engine.Upload, v *version, err error) {
 		b.satisfy(w, nil)
 		return nil, nil, nil
 	}
-	if err = b.unread(); err == nil {
-		err = b.sweep()
-	}
-	if err == nil {
+	if err = b.sweep(); err == nil {
 		u, err = b.makeRoom(v)
 	}
 	var unsaved unsavedError

@@ -20,14 +20,14 @@ func (b *Base) Prefetch(name string) error {
 
 // Sweep frees what versions take of the device that no new request can get and
 // no lease holds any longer. Each call for the space between two steps begins
-// with it.
+// with it. What has to be read before is left to the Loader, where there is one.
 func (b *Base) Sweep() error {
 	return b.locked(b.sweep)
 }
 
 func (b *Base) sweep() error {
 	for _, v := range b.residents {
-		if v == nil || v.leases > 0 || v == v.lineage.current {
+		if v == nil || !v.passed() || b.read && v.unsaved() {
 			continue
 		}
 		if err := b.putOut(v); err != nil {
@@ -36,6 +36,9 @@ func (b *Base) sweep() error {
 	}
 	return nil
 }
+
+// passed tells whether no new request can get a version and no lease holds it.
+func (v *version) passed() bool { return v.leases == 0 && v != v.lineage.current }
 
 // resident finds a name's current version, brings it onto the device where it is
 // not there, and counts it as used.
