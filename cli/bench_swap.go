@@ -20,7 +20,7 @@ func benchSwapCommand() *cli.Command {
 		Name: "swap", Usage: "measure how adapters come, go and are published while streams run, and what that costs the streams' steps",
 		Flags: servingFlags(
 			&cli.IntFlag{Name: "piece", DefaultText: "4096", Usage: "`N` KiB of an adapter are copied between two steps"},
-			&cli.IntFlag{Name: "quiet", Value: 100, Usage: "`N` steps with nothing beside them"},
+			&cli.IntFlag{Name: "quiet", Value: 30, Usage: "`N` steps before the measurement, and between two changes"},
 			countFlag(10),
 		),
 		Description: "loquetier bench swap --shape 8b --batch 32 --adapters 32 --rank 16",
@@ -32,7 +32,7 @@ func benchSwapCommand() *cli.Command {
 const (
 	swapPrompt = 16
 	swapTokens = 2000
-	swapPause  = 5 // steps between two changes
+	swapSpare  = 3 // slots that the streams do not need; one more adapter than that takes turns in them
 )
 
 func benchSwap(c *cli.Context) error {
@@ -50,7 +50,7 @@ func benchSwap(c *cli.Context) error {
 	if o.cacheTokens == 0 {
 		o.cacheTokens = c.Int("batch") * (length + batch.BlockSize)
 	}
-	o.slots = c.Int("adapters") + 3 // one that is swapped, one that is published, and a job
+	o.slots = c.Int("adapters") + swapSpare + 1 // and the job's
 	o.trainRows = 2
 	if c.IsSet("piece") {
 		if err := checkBench(c, "piece"); err != nil {
@@ -93,18 +93,14 @@ func (w *swap) run(streams, tokens int, names []string) error {
 	if err := w.writeSettings(w.out); err != nil {
 		return err
 	}
-	var quiet []time.Duration
 	if err := w.steps(w.quiet, nil); err != nil { // clocks rise
 		return err
 	}
-	if err := w.steps(w.quiet, &quiet); err != nil {
-		return err
-	}
-	return firstError(w.write("quiet", w.quiet, 0, quiet, 0), w.measure("load", w.load), w.measure("publish", w.publish))
+	return firstError(w.measure("load", w.load), w.measure("publish", w.publish))
 }
 
-// prepare registers two adapters of the host's memory, which take turns in a slot,
-// and puts one in training.
+// prepare registers the adapters that take turns, from the host's memory, and puts
+// one in training.
 func (w *swap) prepare() error {
 	targets, err := virtualmod.ParseTargets("all")
 	if err != nil {
@@ -114,7 +110,7 @@ func (w *swap) prepare() error {
 	if err != nil {
 		return err
 	}
-	for i := range 2 {
+	for i := range swapSpare + 1 {
 		if err := w.base.Add(swapName(i), a); err != nil {
 			return err
 		}
@@ -123,7 +119,7 @@ func (w *swap) prepare() error {
 	return firstError(err, stopped)
 }
 
-func swapName(i int) string { return fmt.Sprintf("swapped-%d", i%2) }
+func swapName(i int) string { return fmt.Sprintf("swapped-%d", i%(swapSpare+1)) }
 
 // begin starts the streams.
 func (w *swap) begin(ctx context.Context, streams, tokens int, names []string) error {
@@ -180,13 +176,15 @@ func (w *swap) steps(n int, took *[]time.Duration) error {
 	return nil
 }
 
-// measure makes changes beside the steps.
+// measure makes changes beside the steps, and compares these with the steps
+// before them: their cost grows with the streams.
 func (w *swap) measure(what string, change func(i int) (bytes int, err error)) error {
 	var total time.Duration
-	var took []time.Duration
+	var alone, took []time.Duration
 	bytes := 0
 	for i := range 1 + w.count { // the first prepares what is made once
-		if err := w.steps(swapPause, nil); err != nil {
+		var before []time.Duration
+		if err := w.steps(w.quiet, &before); err != nil {
 			return err
 		}
 		done := make(chan error, 1)
@@ -204,10 +202,10 @@ func (w *swap) measure(what string, change func(i int) (bytes int, err error)) e
 		}
 		if i > 0 {
 			total += each
-			took = append(took, beside...)
+			alone, took = append(alone, before[w.quiet/2:]...), append(took, beside...)
 		}
 	}
-	return w.write(what, w.count, total/time.Duration(w.count), took, bytes)
+	return w.write(what, total/time.Duration(w.count), bytes, alone, took)
 }
 
 // during notes how long the steps take until something is done, and the one after
@@ -227,7 +225,7 @@ func (w *swap) during(done <-chan error, took *[]time.Duration) error {
 	}
 }
 
-// load brings one of the two adapters in the other's place.
+// load brings the adapter that has been away longest.
 func (w *swap) load(i int) (int, error) {
 	info, err := w.base.Info(swapName(i))
 	if err != nil {
@@ -241,16 +239,22 @@ func (w *swap) publish(int) (int, error) {
 	return 0, w.loader.Publish(w.trainee, "published")
 }
 
-// write prints the time of a change, and of the steps meanwhile.
-func (w *swap) write(what string, n int, each time.Duration, steps []time.Duration, bytes int) error {
-	slices.Sort(steps)
-	micros := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
-	line := fmt.Sprintf("BenchmarkSwap/%s/%s%s\t%d\t%d ns/op\t%d steps\t%.0f p50-step-us\t%.0f p99-step-us\t%.0f max-step-us",
-		w.labels, what, processors(), n, each.Nanoseconds(), len(steps),
-		micros(steps[len(steps)/2]), micros(steps[len(steps)*99/100]), micros(steps[len(steps)-1]))
+// write prints the time of a change, and of the steps before and meanwhile.
+func (w *swap) write(what string, each time.Duration, bytes int, alone, beside []time.Duration) error {
+	line := fmt.Sprintf("BenchmarkSwap/%s/%s%s\t%d\t%d ns/op\t%.1f steps/op%s%s",
+		w.labels, what, processors(), w.count, each.Nanoseconds(), float64(len(beside))/float64(w.count), spread("alone", alone), spread("beside", beside))
 	if bytes > 0 {
 		line += fmt.Sprintf("\t%.1f MB\t%.2f GB/s", float64(bytes)/1e6, float64(bytes)/float64(each.Nanoseconds()))
 	}
 	_, err := fmt.Fprintln(w.out, line)
 	return err
+}
+
+// spread is the columns of how long steps took.
+func spread(what string, steps []time.Duration) string {
+	slices.Sort(steps)
+	at := func(share float64) float64 {
+		return float64(steps[min(len(steps)-1, int(share*float64(len(steps))))].Nanoseconds()) / 1e3
+	}
+	return fmt.Sprintf("\t%.0f p50-%[4]s-us\t%.0[2]f p90-%[4]s-us\t%.0[3]f max-%[4]s-us", at(0.5), at(0.9), at(1), what)
 }
