@@ -76,6 +76,7 @@ type swap struct {
 	out                io.Writer
 	labels             string
 	rank, count, quiet int
+	adapter            *virtualmod.Adapter
 	trainee            *virtualmod.Trainee
 	ticks              chan time.Time // one for each step, when its token came
 	last               time.Time
@@ -96,7 +97,7 @@ func (w *swap) run(streams, tokens int, names []string) error {
 	if err := w.steps(w.quiet, nil); err != nil { // clocks rise
 		return err
 	}
-	return firstError(w.measure("load", w.load), w.measure("publish", w.publish))
+	return firstError(w.measure("load", w.load), w.measure("publish", w.publish), w.measure("train", w.train))
 }
 
 // prepare registers the adapters that take turns, from the host's memory, and puts
@@ -115,8 +116,9 @@ func (w *swap) prepare() error {
 			return err
 		}
 	}
-	stopped := w.scheduler.Do(func() { w.trainee, err = w.base.Train(a) })
-	return firstError(err, stopped)
+	w.adapter = a
+	w.trainee, err = w.loader.Train(a)
+	return err
 }
 
 func swapName(i int) string { return fmt.Sprintf("swapped-%d", i%(swapSpare+1)) }
@@ -237,6 +239,22 @@ func (w *swap) load(i int) (int, error) {
 // publish makes the weights in training the next version of a name.
 func (w *swap) publish(int) (int, error) {
 	return 0, w.loader.Publish(w.trainee, "published")
+}
+
+// train has a job's adapter come, which leaves at once. It is told as the bytes of all
+// that comes and is cleared: the adapter, the gradient, the moments and the master.
+func (w *swap) train(int) (int, error) {
+	t, err := w.loader.Train(w.adapter)
+	if err != nil {
+		return 0, err
+	}
+	act := w.engine.Precision().Act.Size()
+	bytes := w.adapter.Info().Parameters * (act + 12)
+	if act != 4 {
+		bytes += 4 * w.adapter.Info().Parameters
+	}
+	stopped := w.scheduler.Do(func() { err = t.End() })
+	return bytes, firstError(err, stopped)
 }
 
 // write prints the time of a change, and of the steps before and meanwhile.

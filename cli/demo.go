@@ -157,6 +157,10 @@ func (d *demoRun) begin(ctx context.Context, c *cli.Context) (answers []*answer,
 		}
 		all = append(all, p)
 	}
+	job := d.pirate.jobs[0]
+	if job.trainee, err = d.loader.Train(job.adapter); err != nil {
+		return nil, err
+	}
 	stopped := d.scheduler.Do(func() {
 		for i, p := range all {
 			var a *answer
@@ -165,12 +169,12 @@ func (d *demoRun) begin(ctx context.Context, c *cli.Context) (answers []*answer,
 			}
 			answers = append(answers, a)
 		}
-		err = d.pirate.attachJob(d.pirate.jobs[0], d.learn)
+		err = d.pirate.newJob(job, d.learn)
 	})
 	if err := firstError(stopped, err); err != nil {
 		return nil, err
 	}
-	return answers, d.scheduler.Train(d.pirate.jobs[0].job)
+	return answers, d.scheduler.Train(job.job)
 }
 
 // ask is the demo's request of an adapter.

@@ -280,9 +280,11 @@ func (t *training) outcome() error {
 }
 
 // begin puts a job's adapter on the device and starts the job.
-func (t *training) begin(j *trainingJob, events func(train.Event)) error {
-	var err error
-	if stopped := t.scheduler.Do(func() { err = t.attachJob(j, events) }); stopped != nil {
+func (t *training) begin(j *trainingJob, events func(train.Event)) (err error) {
+	if j.trainee, err = t.loader.Train(j.adapter); err != nil {
+		return err
+	}
+	if stopped := t.scheduler.Do(func() { err = t.newJob(j, events) }); stopped != nil {
 		return stopped
 	}
 	if err != nil {
@@ -295,10 +297,9 @@ func (t *training) begin(j *trainingJob, events func(train.Event)) error {
 	return nil
 }
 
-func (t *training) attachJob(j *trainingJob, events func(train.Event)) (err error) {
-	if j.trainee, err = t.base.Train(j.adapter); err != nil {
-		return err
-	}
+// newJob makes the job of an adapter that is on the device, which leaves it on an
+// error.
+func (t *training) newJob(j *trainingJob, events func(train.Event)) error {
 	config := t.config(j)
 	config.Base = t.checkpoint.Fingerprint() + " with " + t.engine.Precision().String()
 	config.Context, config.Rows, config.Blocks = t.engine.Context(), t.engine.TrainRows(), t.engine.CacheBlocks()

@@ -146,7 +146,12 @@ const leastPieces = 4
 
 func (u *unified) startJob(j *trainingJob) (err error) {
 	j.overwrite = true // what it left the last time
-	if stopped := u.scheduler.Do(func() { err = u.training.attachJob(j, nil) }); stopped != nil || err != nil {
+	attach := func() {
+		if j.trainee, err = u.base.Train(j.adapter); err == nil {
+			err = u.training.newJob(j, nil)
+		}
+	}
+	if stopped := u.scheduler.Do(attach); stopped != nil || err != nil {
 		return firstError(err, stopped)
 	}
 	source := &timedJob{Job: j.job, log: &u.trained}

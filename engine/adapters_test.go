@@ -80,7 +80,7 @@ func (l *life) populate() {
 // train begins to train an adapter.
 func (l *life) train() {
 	var err error
-	require.NoError(l, l.loop.Do(func() { l.trainee, err = l.base.Train(l.made(9)) }))
+	l.trainee, err = l.loader.Train(l.made(9))
 	require.NoError(l, err)
 }
 

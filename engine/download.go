@@ -11,11 +11,12 @@ import (
 // adapter stays where it is, and must until the end. Close ends it, for the goroutine
 // of the engine's steps.
 type Download struct {
-	image *Image
-	ferry *ferry
-	sent  uint64 // what has been asked for
-	come  uint64 // of that
-	taken uint64 // of that
+	image  *Image
+	memory vk.Buffer
+	ferry  *ferry
+	sent   uint64 // what has been asked for
+	come   uint64 // of that
+	taken  uint64 // of that
 }
 
 // BeginSave begins to read the adapter in a slot; see Save.
@@ -24,7 +25,7 @@ func (e *Engine) BeginSave(slot int) (*Download, error) {
 		return nil, fmt.Errorf("BUG: save slot %d, which is free", slot)
 	}
 	r := e.residents[slot]
-	f, err := e.newFerry(r.memory, vk.Download)
+	f, err := e.newFerry(r.memory, r.memory.Size, vk.Download)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +33,7 @@ func (e *Engine) BeginSave(slot int) (*Download, error) {
 	for row, entry := range e.slots.adapter(slot) {
 		im.entries[row] = entry.moved(r.memory.Address, 0)
 	}
-	return &Download{image: im, ferry: f}, nil
+	return &Download{image: im, memory: r.memory, ferry: f}, nil
 }
 
 // Send asks the device for the next piece. It says whether there is more to come.
@@ -40,7 +41,7 @@ func (d *Download) Send() (more bool, err error) {
 	size := uint64(len(d.image.data))
 	d.come = d.sent
 	switch n := d.ferry.piece(d.sent, size); {
-	case d.ferry.memory.Host != nil:
+	case d.memory.Host != nil:
 		d.sent += n
 		d.come = d.sent
 	case n == 0:
@@ -49,7 +50,7 @@ func (d *Download) Send() (more bool, err error) {
 		from := d.sent
 		d.sent += n
 		err = d.ferry.submit(func(rec *vk.Recorder) error {
-			rec.Copy(d.ferry.next().staging, 0, d.ferry.memory, from, n)
+			rec.Copy(d.ferry.next().staging, 0, d.memory, from, n)
 			return nil
 		})
 	}
@@ -64,7 +65,7 @@ func (d *Download) Take() {
 	for d.taken < d.come {
 		n := d.ferry.piece(d.taken, d.come)
 		from := d.ferry.halves[d.taken/d.ferry.most%2].staging.Host
-		if host := d.ferry.memory.Host; host != nil {
+		if host := d.memory.Host; host != nil {
 			from = host[d.taken:]
 		}
 		copy(d.image.data[d.taken:][:n], from)

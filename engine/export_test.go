@@ -29,15 +29,23 @@ func (e *Engine) Recordings() int {
 // Forget makes the next steps be recorded.
 func (e *Engine) Forget() { e.recordings.forget() }
 
-// Staged makes an upload or download go through staging buffers in pieces of so
-// many bytes, as where the host does not reach the device's memory.
-func (u *Upload) Staged(most uint64) error { return u.ferry.stage(vk.Upload, most) }
+// Staged makes an upload go through staging buffers in pieces of so many bytes, as
+// where the host does not reach the device's memory.
+func (u *Upload) Staged(most uint64) error {
+	for i := range u.legs {
+		u.legs[i].memory.Host = nil
+	}
+	return u.ferry.stage(vk.Upload, most)
+}
 
 // Staged makes a download go through staging buffers.
-func (d *Download) Staged(most uint64) error { return d.ferry.stage(vk.Download, most) }
+func (d *Download) Staged(most uint64) error {
+	d.memory.Host = nil
+	return d.ferry.stage(vk.Download, most)
+}
 
 func (f *ferry) stage(kind vk.Kind, most uint64) (err error) {
-	f.memory.Host, f.most = nil, most
+	f.most = most
 	for i := range f.halves {
 		f.device.Free(f.halves[i].staging)
 		if f.halves[i].staging, err = f.device.Alloc(kind, most); err != nil {

@@ -12,7 +12,6 @@ import (
 // device takes its turn at the other. Memory that the host reaches needs none.
 type ferry struct {
 	device *vk.Device
-	memory vk.Buffer
 	rec    *vk.Recorder
 	most   uint64 // bytes of a piece
 	halves [2]half
@@ -24,10 +23,11 @@ type half struct {
 	commands *vk.Commands
 }
 
-// newFerry makes a ferry to or from memory. It is to be freed.
-func (e *Engine) newFerry(memory vk.Buffer, staging vk.Kind) (*ferry, error) {
+// newFerry makes a ferry to or from memory, of which it moves at most size bytes in
+// one go. It is to be freed.
+func (e *Engine) newFerry(memory vk.Buffer, size uint64, staging vk.Kind) (*ferry, error) {
 	device := e.device.Device
-	f := &ferry{device: device, memory: memory, rec: device.NewRecorder(false), most: min(memory.Size, uint64(e.config.Piece))}
+	f := &ferry{device: device, rec: device.NewRecorder(false), most: min(size, uint64(e.config.Piece))}
 	for i := range f.halves {
 		h := &f.halves[i]
 		var err error

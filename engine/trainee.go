@@ -54,21 +54,32 @@ var ErrDoRA = errors.New("a DoRA adapter cannot be trained, only served")
 // adapter's memory it takes three or, where the compute type is not float32, four
 // float32 numbers for each of its own. Train spans and Updates name the slot.
 func (e *Engine) AttachTraining(slot int, a Adapter) error {
+	u, err := e.BeginTraining(slot, a)
+	if err != nil {
+		return err
+	}
+	return u.Run()
+}
+
+// BeginTraining is BeginUpload of an adapter that is to be trained.
+func (e *Engine) BeginTraining(slot int, a Adapter) (*Upload, error) {
 	if e.config.TrainRows == 0 {
-		return fmt.Errorf("BUG: the engine has no room for training rows")
+		return nil, fmt.Errorf("BUG: the engine has no room for training rows")
 	}
 	for _, m := range a.Modules {
 		if m.Magnitude != nil {
-			return ErrDoRA
+			return nil, ErrDoRA
 		}
 	}
-	if err := e.Attach(slot, a); err != nil {
-		return err
+	u, err := e.BeginUpload(slot, a)
+	if err != nil {
+		return nil, err
 	}
-	if err := e.addTrainee(slot, a); err != nil {
-		return errors.Join(err, e.Detach(slot))
+	if err := u.train(a); err != nil {
+		u.Cancel()
+		return nil, err
 	}
-	return nil
+	return u, nil
 }
 
 // Publish copies a training slot's weights, as they are between two steps, to
@@ -108,7 +119,10 @@ func (e *Engine) publish(source *resident, from, to int) error {
 	return nil
 }
 
-func (e *Engine) addTrainee(slot int, a Adapter) error {
+// train takes what an adapter needs to be trained, clears its gradient and moments,
+// and brings its weights into the master as well.
+func (u *Upload) train(a Adapter) error {
+	e := u.engine
 	places, count, _ := e.place(a)
 	t := &trainee{places: places, count: count, apart: e.precision.Act != weights.F32}
 	for _, m := range a.Modules {
@@ -118,44 +132,25 @@ func (e *Engine) addTrainee(slot int, a Adapter) error {
 	if t.memory, err = e.device.Alloc(vk.Local, uint64(4*count*t.arrays())); err != nil {
 		return fmt.Errorf("optimizer state of %d numbers: %w", count*t.arrays(), err)
 	}
-	e.residents[slot].trainee = t
-	rec := e.device.NewRecorder(false)
-	rec.Fill(t.memory, 0)
-	if err := rec.Run(); err != nil {
-		return err
-	}
+	u.trainee = t
+	clear := t.memory
+	clear.Size = uint64(4 * count * masterArray)
+	u.calls = append(u.calls, func(rec *vk.Recorder) error {
+		rec.Fill(clear, 0)
+		return nil
+	})
 	if t.apart {
-		if err := e.writeMaster(t, a); err != nil {
-			return err
+		err = u.tensors(t.memory, clear.Size, uint64(4*count), matrices(a, places, weights.F32))
+	}
+	seat := u.seat
+	u.seat = func() {
+		seat()
+		for i, m := range a.Modules {
+			entry := &e.slots.entries[e.slots.index(m.Layer, m.Module, u.slot)]
+			entry.da, entry.db = t.gradient().Address+4*places[i].a, t.gradient().Address+4*places[i].b
 		}
 	}
-	for i, m := range a.Modules {
-		entry := &e.slots.entries[e.slots.index(m.Layer, m.Module, slot)]
-		entry.da, entry.db = t.gradient().Address+4*places[i].a, t.gradient().Address+4*places[i].b
-	}
-	return e.slots.write(e.device.Device)
-}
-
-// writeMaster writes an adapter's weights into the array of the master.
-func (e *Engine) writeMaster(t *trainee, a Adapter) error {
-	master, rec := t.array(masterArray), e.device.NewRecorder(false)
-	var given []laid
-	for _, l := range matrices(a, t.places, weights.F32) {
-		if l.Random == nil {
-			given = append(given, l)
-			continue
-		}
-		to := vk.Range{Address: master.Address + l.at, Size: uint64(4 * l.Elements())}
-		if err := e.kernels.draw(rec, to, l.Tensor, weights.F32); err != nil {
-			return err
-		}
-	}
-	if len(given) > 0 {
-		if err := e.device.Write(t.memory, uint64(4*t.count*masterArray), master.Size, tensorContents(given)); err != nil {
-			return err
-		}
-	}
-	return rec.Run()
+	return err
 }
 
 // trains tells whether an adapter is trained in a slot.

@@ -17,14 +17,21 @@ type Upload struct {
 	engine   *Engine
 	slot     int
 	resident *resident
+	trainee  *trainee // nil unless it is to be trained
 	ferry    *ferry
 
-	read  contents
-	size  uint64                     // of the contents; 0: there are none
-	at    uint64                     // how far they are prepared
-	sent  uint64                     // and sent
+	legs  []leg
+	ready leg                        // the piece that Fill has prepared, of so many bytes
 	calls []func(*vk.Recorder) error // what the device computes, in order, once the contents are there
 	seat  func()                     // enters the adapter into the slot table
+}
+
+// leg is a part of the device's memory that is filled from the host.
+type leg struct {
+	memory   vk.Buffer
+	at, size uint64 // where the rest of it begins, and how much that is
+	read     contents
+	from     uint64 // position in the contents of the rest
 }
 
 // BeginUpload takes the memory for an adapter that is to come into a free slot.
@@ -50,7 +57,7 @@ func (e *Engine) BeginLoad(slot int, im *Image) (*Upload, error) {
 		return nil, err
 	}
 	u.resident.gains, u.resident.maxRank = im.gains, im.maxRank
-	u.read, u.size = imageContents(im.data), uint64(len(im.data))
+	u.legs = []leg{{memory: u.resident.memory, size: uint64(len(im.data)), read: imageContents(im.data)}}
 	u.seat = func() { e.slots.put(slot, im.entries, 0, u.resident.memory) }
 	return u, nil
 }
@@ -64,7 +71,7 @@ func (e *Engine) beginUpload(slot int, size uint64) (*Upload, error) {
 	if r.memory, err = e.device.Alloc(vk.Local, max(size, 16)); err != nil {
 		return nil, fmt.Errorf("adapter of %d bytes: %w", size, err)
 	}
-	f, err := e.newFerry(r.memory, vk.Upload)
+	f, err := e.newFerry(r.memory, r.memory.Size, vk.Upload)
 	if err != nil {
 		e.device.Free(r.memory)
 		return nil, err
@@ -72,12 +79,27 @@ func (e *Engine) beginUpload(slot int, size uint64) (*Upload, error) {
 	return &Upload{engine: e, slot: slot, resident: r, ferry: f}, nil
 }
 
-// prepare says what is copied and what the device computes: random numbers, which
-// leave no room for padding, and DoRA's gains.
+// prepare says what is copied and what the device computes: random numbers and
+// DoRA's gains.
 func (u *Upload) prepare(a Adapter, places []placement) error {
 	e := u.engine
+	memory := u.resident.memory
+	if err := u.tensors(memory, 0, memory.Size, append(matrices(a, places, e.precision.Act), magnitudes(a, places)...)); err != nil {
+		return err
+	}
+	for i, m := range a.Modules {
+		if m.Magnitude != nil {
+			u.calls = append(u.calls, func(rec *vk.Recorder) error { return e.gain(rec, memory, m, places[i]) })
+		}
+	}
+	return nil
+}
+
+// tensors fills a part of memory with tensors, and zeros between them. Random ones
+// leave no room for padding: the device makes their numbers.
+func (u *Upload) tensors(memory vk.Buffer, at, size uint64, all []laid) error {
 	var given []laid
-	for _, l := range matrices(a, places, e.precision.Act) {
+	for _, l := range all {
 		if l.Random == nil {
 			given = append(given, l)
 			continue
@@ -85,16 +107,11 @@ func (u *Upload) prepare(a Adapter, places []placement) error {
 		if l.width%4 != 0 || l.Shape[0]%4 != 0 {
 			return fmt.Errorf("random tensor %s of shape %v: the rank is not a multiple of 4", l.Name, l.Shape)
 		}
-		to := u.resident.memory.Span(l.at, uint64(l.Elements()*l.as.Size()))
-		u.calls = append(u.calls, func(rec *vk.Recorder) error { return e.kernels.draw(rec, to, l.Tensor, l.as) })
+		to := memory.Span(at+l.at, uint64(l.Elements()*l.as.Size()))
+		u.calls = append(u.calls, func(rec *vk.Recorder) error { return u.engine.kernels.draw(rec, to, l.Tensor, l.as) })
 	}
-	if given = append(given, magnitudes(a, places)...); len(given) > 0 {
-		u.read, u.size = tensorContents(given), u.resident.memory.Size
-	}
-	for i, m := range a.Modules {
-		if m.Magnitude != nil {
-			u.calls = append(u.calls, func(rec *vk.Recorder) error { return e.gain(rec, u.resident.memory, m, places[i]) })
-		}
+	if len(given) > 0 {
+		u.legs = append(u.legs, leg{memory: memory, at: at, size: size, read: tensorContents(given)})
 	}
 	return nil
 }
@@ -104,18 +121,22 @@ func (u *Upload) Slot() int { return u.slot }
 
 // Fill prepares the next piece.
 func (u *Upload) Fill() error {
-	if u.at == u.size {
+	if len(u.legs) == 0 {
 		return nil
 	}
-	n := u.ferry.piece(u.at, u.size)
+	l := &u.legs[0]
+	n := u.ferry.piece(0, l.size)
 	dst := u.ferry.next().staging.Host
-	if host := u.ferry.memory.Host; host != nil {
-		dst = host[u.at:]
+	if l.memory.Host != nil {
+		dst = l.memory.Host[l.at:]
 	}
-	if err := u.read(dst[:n], u.at); err != nil {
+	if err := l.read(dst[:n], l.from); err != nil {
 		return err
 	}
-	u.at += n
+	u.ready = leg{memory: l.memory, at: l.at, size: n}
+	if l.at, l.from, l.size = l.at+n, l.from+n, l.size-n; l.size == 0 {
+		u.legs = u.legs[1:]
+	}
 	return nil
 }
 
@@ -123,23 +144,23 @@ func (u *Upload) Fill() error {
 // It says whether there is more to come.
 func (u *Upload) Send() (more bool, err error) {
 	switch {
-	case u.sent < u.at:
+	case u.ready.size > 0:
 		err = u.copy()
 	case len(u.calls) > 0:
 		err = u.ferry.submit(u.calls[0])
 		u.calls = u.calls[1:]
 	}
-	return u.at < u.size || len(u.calls) > 0, err
+	return len(u.legs)+len(u.calls) > 0, err
 }
 
 func (u *Upload) copy() error {
-	from, n := u.sent, u.at-u.sent
-	u.sent = u.at
-	if u.ferry.memory.Host != nil {
+	piece := u.ready
+	u.ready = leg{}
+	if piece.memory.Host != nil {
 		return nil
 	}
 	return u.ferry.submit(func(rec *vk.Recorder) error {
-		rec.Copy(u.ferry.memory, from, u.ferry.next().staging, 0, n)
+		rec.Copy(piece.memory, piece.at, u.ferry.next().staging, 0, piece.size)
 		return nil
 	})
 }
@@ -156,7 +177,7 @@ func (u *Upload) Finish() error {
 
 func (u *Upload) finish() error {
 	e := u.engine
-	if u.sent < u.size || len(u.calls) > 0 {
+	if u.ready.size > 0 || len(u.legs)+len(u.calls) > 0 {
 		return errors.New("BUG: an upload is finished before its last piece")
 	}
 	if err := firstError(u.ferry.settle(), e.checkFree(u.slot), e.growShrink(u.resident.maxRank)); err != nil {
@@ -167,6 +188,7 @@ func (u *Upload) finish() error {
 		e.slots.clear(u.slot)
 		return err
 	}
+	u.resident.trainee = u.trainee
 	e.residents[u.slot] = u.resident
 	return nil
 }
@@ -175,6 +197,9 @@ func (u *Upload) finish() error {
 func (u *Upload) Cancel() {
 	u.ferry.free()
 	u.engine.device.Free(u.resident.memory)
+	if u.trainee != nil {
+		u.engine.device.Free(u.trainee.memory)
+	}
 }
 
 // Run does all of it at once, in the space between two steps.

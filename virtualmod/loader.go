@@ -90,34 +90,32 @@ func (l *Loader) putAway(v *version) error {
 	return cmp.Or(err, stopped)
 }
 
-// Publish is Trainee.Publish while steps run: what has to make room and is nowhere
-// else is read first, piece by piece.
-func (l *Loader) Publish(t *Trainee, name string) error {
-	for {
-		var err error
-		stopped := l.loop.Do(func() {
-			err = l.base.locked(func() error {
-				if idle := l.base.idle(); idle != nil && idle.unsaved() && !l.base.hasSlot() {
-					return idle.stay()
-				}
-				return t.publish(name)
-			})
-		})
-		var u unsavedError
-		switch {
-		case stopped != nil:
-			err = stopped
-		case errors.As(err, &u):
-			if err, stopped = l.save(u.version); err == nil && stopped == nil {
-				continue
-			}
-			err = cmp.Or(err, stopped)
-		case err == nil:
-			return nil
+// send sends an upload piece by piece while it is wanted. Where it cannot, or is
+// not, the upload is given up; errAbandoned tells of the second.
+func (l *Loader) send(u *engine.Upload, wanted func() bool) error {
+	for more := true; more; {
+		err := u.Fill()
+		var stopped error
+		if err == nil {
+			stopped = l.loop.Beside(func() { more, err = u.Send() })
 		}
-		return fmt.Errorf("publish adapter %s: %w", name, err)
+		if err == nil && stopped == nil && !wanted() {
+			err = errAbandoned
+		}
+		if err == nil && stopped == nil {
+			continue
+		}
+		if closed := l.loop.Do(func() { l.base.abandon(u) }); closed != nil {
+			u.Cancel() // no step runs any more
+			return closed
+		}
+		return cmp.Or(err, stopped)
 	}
+	return nil
 }
+
+// errAbandoned is the error of an upload that nobody waits for any longer.
+var errAbandoned = errors.New("nobody waits for it")
 
 // unsavedError tells of a version that could make room, once it has been read.
 type unsavedError struct{ version *version }
@@ -200,10 +198,8 @@ func (l *Loader) load(w *want) error {
 // make reads a version that is to make room for a want.
 func (l *Loader) make(w *want, v *version) error {
 	err, stopped := l.save(v)
-	if err != nil {
-		l.base.mu.Lock()
-		defer l.base.mu.Unlock()
-		l.base.satisfy(w, fmt.Errorf("load adapter %s: %w", w.name, err))
+	if err != nil && stopped == nil {
+		stopped = l.loop.Do(func() { l.base.fail(w, err) })
 	}
 	return stopped
 }
@@ -223,7 +219,7 @@ func (b *Base) beginLoad(w *want) (u *engine.Upload, v *version, err error) {
 		return nil, nil, nil
 	}
 	if err = b.sweep(); err == nil {
-		u, err = b.makeRoom(v)
+		u, err = b.makeRoom(func(slot int) (*engine.Upload, error) { return v.host.begin(b.engine, slot) })
 	}
 	var unsaved unsavedError
 	switch {
@@ -247,12 +243,12 @@ func (b *Base) used() bool {
 	return false
 }
 
-// makeRoom finds a slot and memory for a version.
-func (b *Base) makeRoom(v *version) (u *engine.Upload, err error) {
+// makeRoom finds a slot and memory for what begin begins to bring.
+func (b *Base) makeRoom(begin func(slot int) (*engine.Upload, error)) (u *engine.Upload, err error) {
 	for {
 		slot, err := b.freeSlot()
 		if err == nil {
-			if u, err = v.host.begin(b.engine, slot); err == nil {
+			if u, err = begin(slot); err == nil {
 				b.coming[slot] = true
 				return u, nil
 			}
@@ -272,24 +268,26 @@ func (b *Base) makeRoom(v *version) (u *engine.Upload, err error) {
 
 // upload sends a version piece by piece.
 func (l *Loader) upload(w *want, v *version, u *engine.Upload) error {
-	var err error
-	for more := true; more && err == nil; {
-		if err = u.Fill(); err != nil {
-			break
-		}
-		if stopped := l.loop.Beside(func() { more, err = u.Send() }); stopped != nil {
-			u.Cancel() // no step runs any more
-			return stopped
-		}
-		if !l.base.stillWanted(w, v) {
-			return l.loop.Do(func() { l.base.abandon(u) })
-		}
+	err := l.send(u, func() bool { return l.base.stillWanted(w, v) })
+	switch {
+	case errors.Is(err, errAbandoned):
+		return nil // what is wanted now is seen to next
+	case err != nil:
+		return l.loop.Do(func() { l.base.fail(w, err) })
 	}
-	stopped := l.loop.Do(func() { l.base.endLoad(w, v, u, err) })
+	stopped := l.loop.Do(func() { l.base.endLoad(w, v, u) })
 	if stopped != nil {
 		u.Cancel()
 	}
 	return stopped
+}
+
+// fail ends a want that cannot be had. It is called from the loop, which then sees to
+// those who waited for it.
+func (b *Base) fail(w *want, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.satisfy(w, fmt.Errorf("load adapter %s: %w", w.name, err))
 }
 
 // stillWanted tells whether a version that is on its way would be used.
@@ -313,20 +311,20 @@ func (b *Base) abandon(u *engine.Upload) {
 }
 
 // endLoad puts a version that has come into its slot.
-func (b *Base) endLoad(w *want, v *version, u *engine.Upload, err error) {
+func (b *Base) endLoad(w *want, v *version, u *engine.Upload) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.coming[u.Slot()] = false
-	switch {
-	case err != nil, v.slot != nowhere: // it has come another way
+	if v.slot != nowhere { // it has come another way
 		u.Cancel()
-	default:
-		if err = u.Finish(); err == nil {
-			b.settle(v, u.Slot())
-			b.touch(v)
-		}
+		b.satisfy(w, nil)
+		return
 	}
-	if err != nil {
+	err := u.Finish()
+	if err == nil {
+		b.settle(v, u.Slot())
+		b.touch(v)
+	} else {
 		err = fmt.Errorf("load adapter %s: %w", w.name, err)
 	}
 	b.satisfy(w, err)
