@@ -234,7 +234,7 @@ func (h *happened) live(t *testing.T, e *engine.Engine, seed uint64, requests in
 		l.submit(stems)
 		stream := l.requests[i].stream
 		listening.Go(func() { all[i] = listen(stream) })
-		if l.random.IntN(3) == 0 {
+		if l.random.IntN(2) == 0 {
 			l.change()
 		}
 		time.Sleep(time.Duration(l.random.IntN(20)) * time.Millisecond)
