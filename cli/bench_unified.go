@@ -296,7 +296,8 @@ func (u *unified) begin(ctx context.Context) error {
 	return u.warm(ctx)
 }
 
-// warm serves some requests that do not count.
+// warm serves some requests that do not count, twice: what the first ones
+// wait for, kernels being made ready, is nothing to learn from.
 func (u *unified) warm(ctx context.Context) error {
 	load, err := u.load(1, 0)
 	if err != nil {
@@ -307,8 +308,14 @@ func (u *unified) warm(ctx context.Context) error {
 		r := &load.Requests[i]
 		r.At, r.Output = 0, min(r.Output, warmTokens)
 	}
-	_, err = u.replay(ctx, "warm-up", load)
-	return err
+	warm := func() error {
+		_, err := u.replay(ctx, "warm-up", load)
+		return err
+	}
+	if err := u.apart(warm); err != nil {
+		return err
+	}
+	return warm()
 }
 
 // The search for the highest speed: how much of the SLO a trial has to

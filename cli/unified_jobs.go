@@ -102,22 +102,29 @@ func (u *unified) sizeTraining() error {
 }
 
 // standalone measures the training tokens a second with nothing beside, and
-// no targets that could keep steps short; 0 where there are no jobs. It has a scheduler of its
-// own: the session's, which has nothing to do meanwhile, leaves the device alone.
+// no targets that could keep steps short; 0 where there are no jobs.
 func (u *unified) standalone(ctx context.Context) (rate float64, err error) {
 	if u.jobCount == 0 {
 		return 0, nil
 	}
 	u.view.begin("training alone", 0)
+	err = u.apart(func() error {
+		if rate, err = u.trainFor(ctx, u.alone); err != nil {
+			return err
+		}
+		return u.endJobs()
+	})
+	return rate, err
+}
+
+// apart runs f with a scheduler of its own, without targets. The session's,
+// which has nothing to do meanwhile, leaves the device alone, and learns nothing of these steps.
+func (u *unified) apart(f func() error) error {
 	own := u.scheduler
 	defer func() { u.scheduler = own }()
 	u.scheduler = scheduler.New(u.engine)
-	stop := u.drive(u.scheduler)
-	defer stop()
-	if rate, err = u.trainFor(ctx, u.alone); err != nil {
-		return 0, err
-	}
-	return rate, u.endJobs()
+	defer u.drive(u.scheduler)()
+	return f()
 }
 
 // trainFor starts the jobs and measures their tokens a second over a time, or

@@ -48,7 +48,7 @@ func TestUnified(t *testing.T) {
 	assert.Equal(t, 4, strings.Count(string(picture), `<circle class=""`))
 	assert.Contains(t, o.out, "SLO: completed, first token within 1m0s of when it was due")
 	assert.Regexp(t, `(?m)^ SLO attained +100\.00 % +100\.00 %$`, o.out)
-	assert.Equal(t, "warm-up\nrequests alone\ntraining alone\ntraining begins\nrequests and training\n", o.err)
+	assert.Equal(t, "warm-up\nwarm-up\nrequests alone\ntraining alone\ntraining begins\nrequests and training\n", o.err)
 	left, err := os.ReadDir(os.Getenv("TMPDIR"))
 	require.NoError(t, err)
 	assert.Empty(t, left, "the jobs' folders are gone")
