@@ -47,6 +47,15 @@ func (a attention) runDecode(b *bench, k *engine.Kernels, splits int, rope *engi
 	}, append(outputs, a.y, counts)...)
 }
 
+// briefDecode is a tuning whose workgroups a software device compiles in a second
+// instead of ten; TestAttentionDecodeInEveryWorkgroup has the others.
+func briefDecode(t shaders.Tuning) shaders.Tuning {
+	if brief() {
+		t.DecodeWorkgroup = min(t.DecodeWorkgroup, 32)
+	}
+	return t
+}
+
 func TestAttentionDecodeInEveryHead(t *testing.T) {
 	b := newBench(t, 10)
 	for i, size := range []int{16, 32, 64, 80, 128} {
@@ -58,6 +67,7 @@ func TestAttentionDecodeInEveryHead(t *testing.T) {
 				if tuning.Name == "gpu" && i != j && brief() {
 					continue
 				}
+				tuning = briefDecode(tuning)
 				tuning.DecodeDeep = 0
 				k := kernels(t, tuning, act, act)
 				for _, splits := range []int{1, 5} {
@@ -100,6 +110,6 @@ func TestAttentionDecodeOfSomeRows(t *testing.T) {
 	}
 	a.runs[0], a.runs[2] = a.runs[2], a.runs[0]
 	for _, tuning := range shaders.Tunings() {
-		a.decode(b, kernels(t, tuning, weights.F32, weights.F32), 2, tuning.Name)
+		a.decode(b, kernels(t, briefDecode(tuning), weights.F32, weights.F32), 2, tuning.Name)
 	}
 }
