@@ -45,6 +45,8 @@ small() {
   done
 }
 
+swap() { bench swap --shape 8b --batch 32 --adapters 32; }
+
 kernels() { bench kernels --shape 8b; }
 
 # Rates as the device takes them without training, then with it; the trace
@@ -56,10 +58,10 @@ unified() {
   [ -z "${LOQUETIER_TRACE:-}" ] || bench unified "${common[@]}" --trace "$LOQUETIER_TRACE" --duration 5m
 }
 
-[ $# -gt 0 ] || set -- decode prefill train small kernels unified
+[ $# -gt 0 ] || set -- decode prefill train small swap kernels unified
 for group in "$@"; do
   case $group in
-    decode | prefill | train | small | kernels | unified) "$group" ;;
-    *) echo "bench-gpu: group $group: known are decode, prefill, train, small, kernels, unified" >&2; exit 2 ;;
+    decode | prefill | train | small | swap | kernels | unified) "$group" ;;
+    *) echo "bench-gpu: group $group: known are decode, prefill, train, small, swap, kernels, unified" >&2; exit 2 ;;
   esac
 done
