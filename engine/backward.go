@@ -63,13 +63,15 @@ func (e *Engine) attentionGrad(rec *vk.Recorder, p pass, i int) error {
 	c, t, a, layer := e.checkpointConfig, &e.tape, p.acts, &e.model.layers[i]
 	act, q, qkv := e.precision.Act.Size(), c.Heads*c.HeadDim, layer.products[groupQKV].Width(Plain)
 	att, datt := e.rows(a.att, p.rows, q, act), e.rows(t.datt, p.rows, q, 4)
-	turned, dqkv := e.rows(t.turned, p.rows, qkv, 4), e.rows(t.dqkv, p.rows, qkv, act)
+	dqkv := e.rows(t.dqkv, p.rows, qkv, act)
 	g := AttentionGrad{
 		Heads: e.heads(), Cache: e.caches[i], Q: e.rows(a.q, p.rows, q, 4), Y: att, DY: datt,
-		Stats: e.rows(a.stats, p.rows, c.Heads, 4), Delta: e.rows(t.delta, p.rows, c.Heads, 4), D: turned,
+		Stats: e.rows(a.stats, p.rows, c.Heads, 4), Delta: e.rows(t.delta, p.rows, c.Heads, 4),
 		Tiles: p.at(p.prefill.list), Tables: p.at(p.blockTables), Count: p.prefill.count,
 		Longest: p.prefill.longest, Span: p.prefill.span, Window: layer.window, Rows: p.rows,
 	}
+	g.Shares = e.kernels.GradShares(g)
+	g.D = e.rows(t.turned, p.rows, g.columns()*g.Size, 4)
 	var dh vk.Range // nobody needs the gradient of the lowest layer's input
 	if i > p.train.lowest {
 		dh = e.rows(t.dh, p.rows, c.HiddenSize, 4)
@@ -79,9 +81,9 @@ func (e *Engine) attentionGrad(rec *vk.Recorder, p pass, i int) error {
 		e.kernels.AttentionGradQ(rec, g),
 		e.kernels.AttentionGradKV(rec, g),
 		e.kernels.RopeGrad(rec, RopeGrad{
-			Heads: g.Heads, QKV: e.columns(p), D: turned, DQKV: dqkv, Turns: e.model.turns.All(),
+			Heads: g.Heads, QKV: e.columns(p), D: g.D, DQKV: dqkv, Turns: e.model.turns.All(),
 			Positions: p.at(p.positions), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
-			Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context,
+			Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context, Shares: g.Shares,
 		}),
 		e.productGrad(rec, p, i, groupQKV, dqkv, e.rows(a.h1, p.rows, c.HiddenSize, act), dh),
 	); err != nil || dh.Size == 0 {

@@ -18,7 +18,7 @@ type AttentionGrad struct {
 	DY      vk.Range // [Rows, Query * Size] float32: its gradient
 	Stats   vk.Range // [Rows, Query] float32, from the forward pass
 	Delta   vk.Range // [Rows, Query] float32: DY . Y by head, written by AttentionGradQ, read by AttentionGradKV
-	D       vk.Range // [Rows, (Query + 2 Key) * Size] float32: gradients of rotated q (AttentionGradQ), of rotated k and of v (AttentionGradKV), side by side
+	D       vk.Range // [Rows, (Query + 2 Shares Key) * Size] float32: gradients of rotated q (AttentionGradQ), of rotated k and of v (AttentionGradKV), side by side
 	Tiles   vk.Range // [Count] of (first row, queries, 0: the position of the first, start in Tables) int32
 	Tables  vk.Range // int32 block tables, entries below Blocks: the caller checks
 	Count   int
@@ -26,13 +26,15 @@ type AttentionGrad struct {
 	Window  int // keys a query sees, itself included; 0: all
 	Rows    int
 	Span    int // keys of the longest tile's last query, for the profile
+	Shares  int // partial sums of the gradients of k and v, as GradShares has it; 0: 1
 }
 
 type attentionGradPush struct {
 	q, keys, values, y, dy, stats, delta, d, tiles, tables uint64
 	heads, kvHeads                                         uint32
 	scale                                                  float32
-	window                                                 uint32
+	window, columns                                        uint32
+	_                                                      uint32
 }
 
 const _ = vk.MaxPush - unsafe.Sizeof(attentionGradPush{})
@@ -45,7 +47,7 @@ func (k *Kernels) checkAttentionGrad(op string, a AttentionGrad) error {
 			field{"DY", a.DY, 4 * a.Rows * a.Query * a.Size},
 			field{"Stats", a.Stats, 4 * a.Rows * a.Query},
 			field{"Delta", a.Delta, 4 * a.Rows * a.Query},
-			field{"D", a.D, 4 * a.Rows * (a.Query + 2*a.Key) * a.Size},
+			field{"D", a.D, 4 * a.Rows * a.columns() * a.Size},
 			field{"Tiles", a.Tiles, 16 * a.Count}))
 }
 
@@ -53,9 +55,12 @@ func (a AttentionGrad) push() attentionGradPush {
 	return attentionGradPush{
 		q: a.Q.Address, keys: a.Cache.Keys.Address, values: a.Values.Address, y: a.Y.Address, dy: a.DY.Address,
 		stats: a.Stats.Address, delta: a.Delta.Address, d: a.D.Address, tiles: a.Tiles.Address, tables: a.Tables.Address,
-		heads: uint32(a.Query), kvHeads: uint32(a.Key), scale: Attention{Heads: a.Heads}.scale(), window: uint32(a.Window),
+		heads: uint32(a.Query), kvHeads: uint32(a.Key), scale: Attention{Heads: a.Heads}.scale(), window: uint32(a.Window), columns: uint32(a.columns()),
 	}
 }
+
+// columns is the number of heads in a row of D.
+func (a AttentionGrad) columns() int { return a.Query + 2*max(1, a.Shares)*a.Key }
 
 // work is that of a number of products over the pairs of queries and keys.
 func (a AttentionGrad) work(products int) vk.Work {

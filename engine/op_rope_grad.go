@@ -12,7 +12,7 @@ import (
 type RopeGrad struct {
 	Heads
 	QKV       vk.Range // [Rows, (Query + 2 Key) * Size] float32: the product, as Rope took it; null where there are no norms
-	D         vk.Range // [Rows, (Query + 2 Key) * Size] float32
+	D         vk.Range // [Rows, (Query + 2 Shares Key) * Size] float32
 	DQKV      vk.Range // [Rows, (Query + 2 Key) * Size] in the activation type: the result; apart from D
 	Turns     vk.Range // [Context, Size] float32: cos in the first half, sin in the second
 	Positions vk.Range // [Rows] int32 below Context: the caller checks
@@ -21,6 +21,7 @@ type RopeGrad struct {
 	Eps       float32
 
 	Rows, Context int
+	Shares        int // partial sums of the gradients of k and of v in D; 0: 1
 }
 
 type ropeGradPush struct {
@@ -38,7 +39,7 @@ func (k *Kernels) RopeGrad(rec *vk.Recorder, r RopeGrad) error {
 		return err
 	}
 	wg := k.Tuning.MapWorkgroup
-	p, err := k.pipeline(k.byAct("rope_grad"), wg, uint32(r.Size), bit(r.normed()))
+	p, err := k.pipeline(k.byAct("rope_grad"), wg, uint32(r.Size), bit(r.normed()), uint32(max(1, r.Shares)))
 	if err != nil {
 		return err
 	}
@@ -55,10 +56,13 @@ func (k *Kernels) RopeGrad(rec *vk.Recorder, r RopeGrad) error {
 		Pipeline: p, Push: vk.Push(&push),
 		Groups: [3]uint32{uint32(ceil(all*r.Size/8, int(wg))), uint32(r.Rows), 1},
 		Reads:  reads, Writes: []vk.Range{r.DQKV},
-		Work: vk.Work{Bytes: float64((4 + k.Act.Size()) * r.Rows * all * r.Size)},
+		Work: vk.Work{Bytes: float64(4*r.Rows*r.columns()*r.Size + k.Act.Size()*r.Rows*all*r.Size)},
 	})
 	return nil
 }
+
+// columns is the number of heads in a row of D.
+func (r RopeGrad) columns() int { return r.Query + 2*max(1, r.Shares)*r.Key }
 
 // normed tells whether q and k were normed by head.
 func (r RopeGrad) normed() bool { return r.QNorm.Size > 0 }
@@ -67,7 +71,7 @@ func (r RopeGrad) check(act int) error {
 	const op = "rope_grad"
 	rows := 4 * r.Rows * (r.Query + 2*r.Key) * r.Size
 	fields := []field{
-		{"D", r.D, rows}, {"DQKV", r.DQKV, rows / 4 * act},
+		{"D", r.D, 4 * r.Rows * r.columns() * r.Size}, {"DQKV", r.DQKV, rows / 4 * act},
 		{"Turns", r.Turns, 4 * r.Context * r.Size},
 		{"Positions", r.Positions, 4 * r.Rows},
 	}

@@ -34,7 +34,7 @@ type tape struct {
 	dff      vk.Buffer // [rows, intermediate] float32
 	datt     vk.Buffer // [rows, heads * size] float32
 	delta    vk.Buffer // [rows, heads] float32: attention's output times its gradient
-	turned   vk.Buffer // [rows, q + k + v] float32: gradients of rotated q, k and of v
+	turned   vk.Buffer // [rows, q + shares of k and of v] float32: gradients of rotated q, k and of v
 	dqkv     vk.Buffer // [rows, q + k + v]
 	dlogits  vk.Buffer // [logitRows, vocab, rounded up to a multiple of 4]
 	dhl      vk.Buffer // [logitRows, hidden] float32
@@ -49,7 +49,7 @@ func (e *Engine) workSizes() []sized {
 	list := []sized{
 		{&t.dx, 4 * n * c.HiddenSize}, {&t.dh, 4 * n * c.HiddenSize},
 		{&t.dff, 4 * n * c.IntermediateSize}, {&t.datt, 4 * n * q}, {&t.delta, 4 * n * c.Heads},
-		{&t.turned, 4 * n * qkv}, {&t.dqkv, act * n * qkv},
+		{&t.turned, e.kernels.attentionGradBytes(e.heads(), n)}, {&t.dqkv, act * n * qkv},
 		{&t.dlogits, act * e.logitRows() * quadded(c.VocabSize)}, {&t.dhl, 4 * e.logitRows() * c.HiddenSize},
 	}
 	if act != 4 {

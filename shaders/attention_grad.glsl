@@ -16,12 +16,13 @@ layout(push_constant) uniform Push {
     F32 dy;         // [rows, heads * HEAD]
     Floats stats;   // [rows, heads]: log of the sum of exp(score)
     Floats delta;   // [rows, heads]: written by grad_q, read by grad_kv
-    F32 d;          // [rows, (heads + 2 kv_heads) * HEAD]: gradients of q, k and v
+    F32 d;          // [rows, columns * HEAD]: gradients of q, k and v, those of k and v in partial sums where query heads are divided
     Ints tiles;     // [.] of (first row, queries, 0, start in tables): whole sequences
     Ints tables;    // block tables
     uint heads, kv_heads;
     float scale;    // 1 / sqrt(HEAD)
     uint window;    // keys a query sees, itself included; 0: all before it
+    uint columns;   // heads of a row of d
 };
 
 // cell_of is where a key of a sequence begins in the cache.
@@ -33,4 +34,4 @@ uint cell_of(uint table, uint key, uint kv_head) {
 bool sees(uint query, uint key) { return key <= query && (window == 0 || key + window > query); }
 
 // grad_at is where a head of a row of d begins.
-uint grad_at(uint row, uint head) { return (row * (heads + 2 * kv_heads) + head) * HEAD; }
+uint grad_at(uint row, uint head) { return (row * columns + head) * HEAD; }

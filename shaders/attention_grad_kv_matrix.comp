@@ -1,7 +1,8 @@
 #version 460
 #extension GL_GOOGLE_include_directive : require
 // attention_grad_kv over cooperative matrices; see attention_grad_matrix.glsl.
-// Rows are keys of one key head, columns the queries of every head that shares it.
+// Rows are keys of one key head, columns the queries of the heads that share it, or
+// of some of them: then the results are partial sums, which rope_grad adds up.
 #include "storage.glsl"
 #include "attention_grad.glsl"
 #include "attention_grad_matrix.glsl"
@@ -95,13 +96,14 @@ void put(SUM sum, float factor, uint row, uint head, uint n, uint mine, uint cou
 }
 
 void main() {
-    const uint t = gl_WorkGroupID.x * 4, kv_head = gl_WorkGroupID.y, group = heads / kv_heads;
+    const uint t = gl_WorkGroupID.x * 4, group = heads / gl_NumWorkGroups.y; // query heads of the workgroup
+    const uint shares = gl_NumWorkGroups.y / kv_heads, share = gl_WorkGroupID.y % shares, kv_head = gl_WorkGroupID.y / shares;
     const uint row = uint(tiles.v[t]), count = uint(tiles.v[t + 1]), table = uint(tiles.v[t + 3]), first = gl_WorkGroupID.z * ROWS;
     if (first >= count) return;
     const uint mine = first + gl_SubgroupID * T;
     // One behind the last query that sees one of the keys.
     const uint end = window == 0 ? count : min(count, first + ROWS - 1 + window);
-    const uint steps = (end - first + STEP - 1) / STEP, head = kv_head * group;
+    const uint steps = (end - first + STEP - 1) / STEP, head = gl_WorkGroupID.y * group;
 
     hold(mine, count - 1, table, kv_head);
     fetch(row, head, first, count);
@@ -119,7 +121,7 @@ void main() {
     }
     barrier();
     [[unroll]] for (uint n = 0; n < DEPTH; n++) {
-        put(dkey[n], scale / LIFT, row, heads + kv_head, n, mine, count);
-        put(dvalue[n], 1 / LIFT, row, heads + kv_heads + kv_head, n, mine, count);
+        put(dkey[n], scale / LIFT, row, heads + share * kv_heads + kv_head, n, mine, count);
+        put(dvalue[n], 1 / LIFT, row, heads + (shares + share) * kv_heads + kv_head, n, mine, count);
     }
 }

@@ -48,6 +48,7 @@ type Tuning struct {
 	PrefillMatrix    []AttentionTile // of attention over cooperative matrices: the first that the device takes; none: not used
 	GradQMatrix      []AttentionTile
 	GradKVMatrix     []AttentionTile
+	GradKVGroups     int    // workgroups up to which query heads that share a key head are divided among them
 	GradWorkgroup    uint32 // of attention's gradient by keys and values; that by queries is shaped as prefill is
 	GradLanes        uint32 // most invocations that share a key; more than 1 needs subgroup shuffles
 	GradPer          uint32 // keys or queries that attention's gradients take at a time: 1, 2 or 4
@@ -186,8 +187,8 @@ func Tunings() []Tuning {
 				{Subgroups: 8, Units: 1, Columns: 32, Stages: 2, Hold: true},
 				{Subgroups: 4, Units: 1, Columns: 32, Stages: 2, Hold: true},
 			},
-			GradQMatrix:   []AttentionTile{{Subgroups: 8, Units: 1, Columns: 32, Stages: 2}},
-			GradKVMatrix:  []AttentionTile{{Subgroups: 8, Units: 1, Columns: 32, Stages: 1}},
+			GradQMatrix:  []AttentionTile{{Subgroups: 8, Units: 1, Columns: 32, Stages: 2}},
+			GradKVMatrix: []AttentionTile{{Subgroups: 8, Units: 1, Columns: 32, Stages: 1}}, GradKVGroups: 512,
 			GradWorkgroup: 128, GradLanes: 8, GradPer: 2,
 			DecodeWorkgroup: 256, DecodePer: 1, DecodeDeep: 4, DecodeChunk: 64, DecodeGroups: 256,
 			SampleWorkgroup: 256, SampleShare: 4096, SampleGroups: 256, MapWorkgroup: 64, DoraWorkgroup: 128,

@@ -32,7 +32,7 @@ func (s *speed) attentionOf(h engine.Heads, prompts, length int) (engine.Attenti
 	a := forward.Attention
 	return forward, engine.AttentionGrad{
 		Heads: h, Cache: a.Cache, Q: a.Q, Y: a.Y, DY: s.numbers(width, weights.F32), Stats: forward.Stats,
-		Delta: s.numbers(rows*h.Query, weights.F32), D: s.numbers(width+2*cells, weights.F32),
+		Delta: s.numbers(rows*h.Query, weights.F32), D: s.numbers(3*width, weights.F32), // in as many shares as there are heads
 		Tiles: forward.Tiles, Tables: a.Tables, Count: prompts, Longest: length, Span: length, Rows: rows,
 	}
 }
@@ -45,6 +45,7 @@ func TestSpeedOfAttention(t *testing.T) {
 		what := fmt.Sprintf("%d x %d, head %d", c.prompts, c.length, c.head)
 		s.time("attention_prefill "+what, func(rec *vk.Recorder) error { return k.AttentionPrefill(rec, forward) })
 		s.time("attention_grad_q "+what, func(rec *vk.Recorder) error { return k.AttentionGradQ(rec, backward) })
-		s.time("attention_grad_kv "+what, func(rec *vk.Recorder) error { return k.AttentionGradKV(rec, backward) })
+		backward.Shares = k.GradShares(backward)
+		s.time(fmt.Sprintf("attention_grad_kv %s, %d shares", what, backward.Shares), func(rec *vk.Recorder) error { return k.AttentionGradKV(rec, backward) })
 	}
 }

@@ -22,9 +22,11 @@ func TestRopeGrad(t *testing.T) {
 		for row := range rows {
 			o.Positions = append(o.Positions, int32(row*7%context))
 		}
-		d := b.normal(rows*(heads.Query+2*heads.Key)*heads.Size, 1, weights.F32)
+		shares := []int{1, 3, 1, 2, 4}[i]
+		parts := b.normal(rows*(heads.Query+2*shares*heads.Key)*heads.Size, 1, weights.F32)
+		d := addShares(parts, heads, shares)
 		r := engine.RopeGrad{
-			Heads: heads, Rows: rows, Context: context, Eps: eps, D: b.stored(d, weights.F32),
+			Heads: heads, Rows: rows, Context: context, Shares: shares, Eps: eps, D: b.stored(parts, weights.F32),
 			Turns: b.stored(o.Turns, weights.F32), Positions: b.integers(o.Positions),
 		}
 		for _, norms := range []bool{false, true} {
