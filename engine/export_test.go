@@ -19,7 +19,7 @@ func (e *Engine) KeptLayers() int { return len(e.tape.kept) }
 func (e *Engine) Recordings() int {
 	n := 0
 	for _, r := range e.recordings.list {
-		if r.shape != (shape{}) {
+		if r.shapes != [2]shape{} {
 			n++
 		}
 	}

@@ -37,6 +37,9 @@ func (e *Engine) layer(rec *vk.Recorder, l *layout, i int) error {
 	if p.record {
 		p.keep[1] = e.stream(e.tape.middle(i), l.train.layout.rows)
 	}
+	if l.wanted != nil && i == e.checkpointConfig.Layers-1 {
+		return e.lastLayer(rec, p, i)
+	}
 	return firstError(e.attention(rec, p, i), e.gated(rec, p, i), e.down(rec, p, i))
 }
 
@@ -52,9 +55,15 @@ func (e *Engine) rows(buf vk.Buffer, rows, width, size int) vk.Range {
 
 // attention is x += o(attention(rope(qkv(norm(x))))).
 func (e *Engine) attention(rec *vk.Recorder, p pass, i int) error {
+	c := e.checkpointConfig
+	att := e.rows(p.acts.att, p.rows, c.Heads*c.HeadDim, e.precision.Act.Size())
+	return firstError(e.attended(rec, p, i), e.projected(rec, p, i, att))
+}
+
+// attended is attention(rope(qkv(norm(x)))).
+func (e *Engine) attended(rec *vk.Recorder, p pass, i int) error {
 	c, a, layer := e.checkpointConfig, p.acts, &e.model.layers[i]
 	act, q := e.precision.Act.Size(), c.Heads*c.HeadDim
-	qkv, o := layer.products[groupQKV], layer.products[groupO]
 	att := e.rows(a.att, p.rows, q, act)
 	columns, turned := e.columns(p), e.rows(a.q, p.rows, q, 4)
 	attend := Attention{
@@ -66,10 +75,17 @@ func (e *Engine) attention(rec *vk.Recorder, p pass, i int) error {
 		Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context,
 	}
 	return firstError(
-		e.normed(rec, p, layer.attentionNorm, a.h1, Linear{Product: qkv, Y: columns}, a.v[groupQKV], p.keep[0]),
+		e.normed(rec, p, layer.attentionNorm, a.h1, Linear{Product: layer.products[groupQKV], Y: columns}, a.v[groupQKV], p.keep[0]),
 		e.attend(rec, p, attend, rope),
-		e.shrink(rec, p, o, att, a.v[groupO]),
-		e.linear(rec, p, Linear{Product: o, X: att, Y: e.rows(p.x, p.rows, c.HiddenSize, 4), Epilogue: Add}, a.v[groupO]),
+	)
+}
+
+// projected is x += o(att).
+func (e *Engine) projected(rec *vk.Recorder, p pass, i int, att vk.Range) error {
+	o, v := e.model.layers[i].products[groupO], p.acts.v[groupO]
+	return firstError(
+		e.shrink(rec, p, o, att, v),
+		e.linear(rec, p, Linear{Product: o, X: att, Y: e.stream(p.x, p.rows), Epilogue: Add}, v),
 	)
 }
 

@@ -12,6 +12,7 @@ type layout struct {
 	input   vk.Buffer // the tables, as the kernels read them
 	longest int       // keys of the longest decode run; for the profile
 	wants   []want
+	wanted  *layout   // of the rows whose logits are wanted; nil: the last layer is computed for all rows
 	keeps   int       // wants that ask for their logits
 	train   *training // nil without training rows
 }
@@ -34,6 +35,7 @@ type shape struct {
 	prefill, decode                 runs
 	splits                          int   // workgroups for each decode run's keys
 	lists, params, edits            entry // of the wants
+	gathered                        entry // with wanted: the rows that they are
 	stride                          int   // of the wants' results
 }
 
@@ -90,14 +92,28 @@ func (e *Engine) arrange(f *frame) {
 		l.splits = e.kernels.DecodeSplits(l.decode.count, e.checkpointConfig.KVHeads, l.longest)
 	}
 	if l.adapters {
-		l.slots = add(to, t.slots)
-		l.run = alignedRun(t.slots)
-		l.tileRows, l.tall = e.tileRows(t.slots)
-		tiles := cutTiles(t.slots, l.tileRows, l.trainRows())
-		l.tiles, l.tileCount = add(to, tiles), len(tiles)/3
+		e.arrangeSlots(l, t.slots, l.trainRows())
 	}
 	e.arrangeWants(l)
+	e.arrangeWanted(l, t.slots)
 	e.arrangeTraining(l, t.slots)
+}
+
+// arrangeSlots adds the tables of the rows' adapters; no tile reaches over the border.
+func (e *Engine) arrangeSlots(l *layout, slots []int32, border int) {
+	to := &e.frame.tables
+	l.slots, l.run = add(to, slots), alignedRun(slots)
+	l.tileRows, l.tall = e.tileRows(slots)
+	tiles := cutTiles(slots, l.tileRows, border)
+	l.tiles, l.tileCount = add(to, tiles), len(tiles)/3
+}
+
+// shapes are what the step's commands depend on: its shape, and that of the wanted rows alone.
+func (l *layout) shapes() [2]shape {
+	if l.wanted == nil {
+		return [2]shape{l.shape}
+	}
+	return [2]shape{l.shape, l.wanted.shape}
 }
 
 // shrinkTiles are the tiles of the rows' adapters.

@@ -22,14 +22,14 @@ type recording struct {
 	buffers []*vk.Commands // at least as many as there are pieces
 	pieces  int
 	frame   *frame
-	shape   shape // zero: it serves no other step
+	shapes  [2]shape // as layout has them; zero: it serves no other step
 	stats   vk.Stats
 }
 
 // find returns the recording for a frame and shape, nil where there is none.
-func (r *recordings) find(f *frame, s *shape) *recording {
+func (r *recordings) find(f *frame, s [2]shape) *recording {
 	for i, known := range slices.Backward(r.list) {
-		if known.frame == f && known.shape == *s {
+		if known.frame == f && known.shapes == s {
 			r.use(i)
 			return known
 		}
@@ -51,7 +51,7 @@ func (r *recordings) take() *recording {
 		r.use(0)
 	}
 	taken := r.list[len(r.list)-1]
-	taken.pieces, taken.shape, taken.stats = 0, shape{}, vk.Stats{}
+	taken.pieces, taken.shapes, taken.stats = 0, [2]shape{}, vk.Stats{}
 	return taken
 }
 
@@ -75,7 +75,7 @@ func (r *recordings) use(i int) {
 // forget makes every recording serve no other step: addresses in it have changed.
 func (r *recordings) forget() {
 	for _, known := range r.list {
-		known.shape = shape{}
+		known.shapes = [2]shape{}
 	}
 }
 

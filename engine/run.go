@@ -100,7 +100,7 @@ func (e *Engine) launch(f *frame) error {
 	}
 	f.stats.Stats = f.recording.stats
 	if e.reusable(f) {
-		f.recording.frame, f.recording.shape = f, f.layout.shape
+		f.recording.frame, f.recording.shapes = f, f.layout.shapes()
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func (e *Engine) known(f *frame) *recording {
 	if !e.reusable(f) {
 		return nil
 	}
-	return e.recordings.find(f, &f.layout.shape)
+	return e.recordings.find(f, f.layout.shapes())
 }
 
 // reusable tells whether the step's commands depend on its shape alone. Steps

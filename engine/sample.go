@@ -40,7 +40,7 @@ func (e *Engine) samplePiece(rec *vk.Recorder, l *layout, from, to int) error {
 	result := func(b vk.Buffer) vk.Range { return b.Span(uint64(4*from*l.stride), uint64(4*n*l.stride)) }
 	return firstError(
 		e.kernels.Norm(rec, Norm{
-			X: e.rows(a.x, l.rows, c.HiddenSize, 4), G: e.model.norm.All(), Y: hl, List: piece(l.lists, 4),
+			X: e.answers(l), G: e.model.norm.All(), Y: hl, List: piece(l.lists, 4),
 			Eps: float32(c.NormEps), Rows: n, Width: c.HiddenSize,
 		}),
 		e.kernels.Linear(rec, Linear{

@@ -54,7 +54,7 @@ var storages = []string{"f32", "f16", "bf16"}
 // Kernels is the table of everything that is compiled. The generator, the
 // loader and the tests walk it.
 func Kernels() []Kernel {
-	table := []Kernel{{Op: "sample"}, {Op: "grad_norm"}, {Op: "stream"}}
+	table := []Kernel{{Op: "sample"}, {Op: "grad_norm"}, {Op: "stream"}, {Op: "gather"}}
 	for _, act := range storages {
 		table = append(table,
 			Kernel{Op: "random", Variant: act, Defines: acts(act)},
