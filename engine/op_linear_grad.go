@@ -34,7 +34,10 @@ func (k *Kernels) LinearGrad(rec *vk.Recorder, l LinearGrad) error {
 		return err
 	}
 	w := k.gradWay(l)
-	if w.Matrix != nil {
+	switch {
+	case w.Matrix2:
+		return k.linearGradMatrix2(rec, l)
+	case w.Matrix != nil:
 		return k.linearGradMatrix(rec, l, *w.Matrix)
 	}
 	return k.linearGradTile(rec, l, *w.Tile)

@@ -74,6 +74,9 @@ func (k *Kernels) gradWay(l LinearGrad) shaders.Way {
 // tunedGradWay is the tuning's choice.
 func (k *Kernels) tunedGradWay(l LinearGrad) shaders.Way {
 	t := k.Tuning
+	if k.enoughForGradMatrix2(l) && k.takesGradMatrix2(l) {
+		return shaders.Way{Matrix2: true}
+	}
 	w := shaders.Way{Tile: &t.LinearGrad}
 	if t.MatrixRows == 0 || l.Rows < t.MatrixRows || !k.takesMatrix(l.Product, t.Matrix, l.Outs...) {
 		return w
@@ -84,9 +87,12 @@ func (k *Kernels) tunedGradWay(l LinearGrad) shaders.Way {
 	return w
 }
 
-// takesGrad is takes for a product's gradient, of which two families exist.
+// takesGrad is takes for a product's gradient.
 func (k *Kernels) takesGrad(l LinearGrad, w shaders.Way) bool {
-	if w.Matrix != nil {
+	switch {
+	case w.Matrix2:
+		return k.takesGradMatrix2(l)
+	case w.Matrix != nil:
 		return k.takesMatrix(l.Product, *w.Matrix, l.Outs...)
 	}
 	return w.Tile != nil

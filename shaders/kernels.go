@@ -88,6 +88,7 @@ func Kernels() []Kernel {
 			onMatrices(Kernel{Op: "linear", Family: "matrix", Variant: act, Defines: both}),
 			onMatrices(Kernel{Op: "linear", Family: "few", Variant: act, Defines: both}),
 			onMatrices(Kernel{Op: "linear_grad", Family: "matrix", Variant: act, Defines: both}),
+			onMatrices(Kernel{Op: "linear_grad", Family: "matrix2", Variant: act, Defines: both}),
 			onMatrices(Kernel{Op: "linear", Family: "matrix2", Variant: act, Defines: both}),
 			onMatrices(Kernel{Op: "linear", Family: "matrix2", Variant: act + "-gated", Defines: append(slices.Clone(both), "GATED")}),
 		)

@@ -9,7 +9,7 @@
 #include "matrix2.glsl"
 
 layout(constant_id = 0) const uint EPILOGUE = 0;
-layout(constant_id = 1) const uint ADAPTERS = 0; // 1: there are some
+layout(constant_id = 1) const uint ROUNDS = 0; // times RK ranks of any adapter; 0: there are none
 const uint PLAIN = 0, ADD = 1, SILU = 2, SILU_KEEP = 3; // EPILOGUE
 
 layout(push_constant) uniform Push {
@@ -82,6 +82,7 @@ void base_product() {
 }
 
 // expand adds the LoRA products of the adapter that all rows of the tile have.
+// Beyond its rank both operands are zero.
 void expand() {
     const int slot = slots.v[row];
     if (slot < 0) return;
@@ -89,7 +90,7 @@ void expand() {
     [[unroll]] for (uint h = 0; h < HALVES; h++) {
         Slot s = part[h].slots.v[slot];
         if (IS_NULL(s.b)) continue;
-        [[dont_unroll]] for (uint r = 0; r < s.rank; r += RK) {
+        [[unroll]] for (uint r = 0; r < ROUNDS * RK; r += RK) {
             coopmat<float, gl_ScopeWorkgroup, BM, RK, gl_MatrixUseA> shrunk;
             coopMatLoadTensorNV(shrunk, Floats(uvec2(v)).v, (number + h) * v_stride,
                                 sliceTensorLayoutNV(padded_matrix_of(rows, s.rank, count * v_stride), row, BM, r, RK));
@@ -126,6 +127,6 @@ void main() {
     if (!locate()) return;
     start();
     base_product();
-    if (ADAPTERS != 0) expand();
+    if (ROUNDS > 0) expand();
     finish();
 }

@@ -106,8 +106,8 @@ func (t Tuning) Ways(c Class) []Way {
 	var ways []Way
 	if !c.Grad {
 		ways = append(t.vectorWays(c.Rows), t.fewWays(c.Rows)...)
-		ways = append(ways, Way{Matrix2: true})
 	}
+	ways = append(ways, Way{Matrix2: true})
 	for _, m := range t.matrices() {
 		if m.Rows < 4*uint32(c.Rows) { // less than a quarter full it only computes padding
 			ways = append(ways, Way{Matrix: &m})

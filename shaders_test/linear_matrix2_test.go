@@ -21,6 +21,12 @@ func matrix2Cases() []linearCase {
 			rows:  256, popularity: "identical", epilogue: epilogue, narrow: true,
 		})
 	}
+	for _, adapters := range []int{1, 3} { // whose ranks take one round, and several
+		cases = append(cases, linearCase{
+			shape: shape{in: 256, outs: []int{128, 128}, ranks: []int{3, 8, 40}[:adapters]},
+			rows:  256, popularity: "identical", epilogue: engine.SiLUKeep, narrow: true,
+		})
+	}
 	return cases
 }
 
