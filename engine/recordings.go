@@ -59,7 +59,7 @@ func (r *recordings) take() *recording {
 // may be that of the step in flight.
 func (r *recordings) idle() (places []int) {
 	for i, known := range r.list {
-		if known.shape == (shape{}) {
+		if known.shapes == [2]shape{} {
 			places = append(places, i)
 		}
 	}

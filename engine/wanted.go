@@ -41,8 +41,9 @@ func (e *Engine) lastLayer(rec *vk.Recorder, p pass, i int) error {
 	if err := e.attended(rec, p, i); err != nil || p.wanted.rows == 0 {
 		return err
 	}
-	c, act, list := e.checkpointConfig, e.precision.Act.Size(), e.at(p.gathered)
+	c, act, list := e.checkpointConfig, e.precision.Act.Size(), p.at(p.gathered)
 	q, rows := c.Heads*c.HeadDim, p.wanted.rows
+	p.wanted.input = p.input
 	w := pass{layout: p.wanted, x: e.wantedStream(), acts: p.acts}
 	att := e.rows(p.acts.q, rows, q, act) // the rotated queries are used up
 	return firstError(

@@ -8,8 +8,8 @@ import (
 	"loquetier/engine/weights"
 )
 
-// gradMatrix2Cases are gradients of whole tiles, of one to three modules, with one
-// adapter or none in each tile.
+// gradMatrix2Cases are gradients of one to three modules, with one adapter or none in
+// each tile; of some rows are left over.
 func gradMatrix2Cases() []linearCase {
 	cases := []linearCase{
 		{shape: shape{in: 128, outs: []int{128}}, rows: 128},
@@ -17,7 +17,7 @@ func gradMatrix2Cases() []linearCase {
 	}
 	for i, outs := range [][]int{{128}, {256, 256}, {128, 256, 128}} {
 		cases = append(cases, linearCase{
-			shape: shape{in: 256, outs: outs, ranks: []int{3, 8, 40}[:1+i], train: true}, rows: 256, popularity: "identical", narrow: true,
+			shape: shape{in: 256, outs: outs, ranks: []int{3, 8, 40}[:1+i], train: true}, rows: 256 + i, popularity: "identical", narrow: true,
 		})
 	}
 	return cases

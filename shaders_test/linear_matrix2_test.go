@@ -7,11 +7,12 @@ import (
 	"loquetier/engine"
 )
 
-// matrix2Cases are products of whole tiles, with one adapter or none in each.
+// matrix2Cases are products of tiles with one adapter or none in each; of some rows are left over.
 func matrix2Cases() []linearCase {
 	cases := []linearCase{
 		{shape: shape{in: 128, outs: []int{128}, bias: true}, rows: 128},
 		{shape: shape{in: 256, outs: []int{256, 128, 384}, bias: true}, rows: 384},
+		{shape: shape{in: 128, outs: []int{128}}, rows: 333, epilogue: engine.Add},
 		{shape: shape{in: 128, outs: []int{192, 192}, bias: true}, rows: 256, epilogue: engine.SiLU},
 		{shape: shape{in: 256, outs: []int{256, 256}}, rows: 128, epilogue: engine.SiLUKeep},
 	}
@@ -24,7 +25,7 @@ func matrix2Cases() []linearCase {
 	for _, adapters := range []int{1, 3} { // whose ranks take one round, and several
 		cases = append(cases, linearCase{
 			shape: shape{in: 256, outs: []int{128, 128}, ranks: []int{3, 8, 40}[:adapters]},
-			rows:  256, popularity: "identical", epilogue: engine.SiLUKeep, narrow: true,
+			rows:  255 + adapters, popularity: "identical", epilogue: engine.SiLUKeep, narrow: true,
 		})
 	}
 	return cases
