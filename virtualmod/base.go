@@ -19,7 +19,8 @@ import (
 var (
 	ErrUnknownAdapter = errors.New("unknown adapter") // nothing is registered under the name
 	ErrTaken          = errors.New("the name is taken")
-	ErrNoFreeSlot     = errors.New("no free slot")     // requests and jobs use every slot
+	ErrNoFreeSlot     = errors.New("no free slot") // requests and jobs use every slot
+	ErrNotLoading     = errors.New("adapters are not loaded any more")
 	ErrNoOlderVersion = errors.New("no older version") // there is nothing to roll back to
 )
 
@@ -46,6 +47,7 @@ type Base struct {
 	clock     uint64     // counts acquisitions
 	claims    map[string]int
 	wants     []*want  // in the order in which they came
+	over      bool     // there was a Loader, which has ended
 	read      bool     // a Loader reads what is to leave the device and is nowhere else
 	yields    *version // is to make room: nobody gets it until it has been put out
 }

@@ -69,6 +69,10 @@ func (b *Base) wanted(name string) *want {
 		}
 	}
 	w := &want{name: name, done: make(chan struct{})}
+	if b.over {
+		b.satisfy(w, ErrNotLoading)
+		return w
+	}
 	b.wants = append(b.wants, w)
 	b.rouse()
 	return w
@@ -105,7 +109,7 @@ func (c *Claim) waits(l *lineage) bool {
 		return false
 	}
 	c.want = c.base.wanted(c.name)
-	return true
+	return c.want.err == nil
 }
 
 // Name is the adapter's, empty for the base model.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"loquetier/engine"
@@ -41,6 +42,7 @@ func NewLoader(b *Base, loop Loop) *Loader {
 // Run loads what is wanted, and reads what has to leave the device, until ctx is done
 // or the loop has ended.
 func (l *Loader) Run(ctx context.Context) {
+	defer l.base.loadNoMore()
 	for ctx.Err() == nil {
 		if v := l.base.nextRead(); v != nil {
 			if l.putAway(v) != nil {
@@ -64,6 +66,16 @@ func (l *Loader) Run(ctx context.Context) {
 		case <-later:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// loadNoMore tells all who wait for an adapter, now or later, that none will come.
+func (b *Base) loadNoMore() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
+	for _, w := range slices.Clone(b.wants) {
+		b.satisfy(w, ErrNotLoading)
 	}
 }
 

@@ -348,3 +348,22 @@ func TestAPublishInMidStream(t *testing.T) {
 	require.NotEqual(t, first[0].LogProb, again[0].LogProb)
 	require.NoError(t, s.loop.Do(func() { require.NoError(t, job.End()) }))
 }
+
+// Where the loop or the loader has ended, nobody waits for an adapter for ever.
+func TestNobodyWaitsForALoaderThatHasEnded(t *testing.T) {
+	b := openBench(t, "f32", 1)
+	b.attachRandom("a", 1)
+	before, err := b.Claim("a")
+	require.NoError(t, err)
+	defer before.Release()
+	loop := scheduler.New(b.engine)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	require.NoError(t, loop.Run(stopped))
+	NewLoader(b.Base, loop).Run(t.Context())
+	require.ErrorIs(t, before.Wait(t.Context()), ErrNotLoading)
+	after, err := b.Claim("a")
+	require.NoError(t, err)
+	defer after.Release()
+	require.ErrorIs(t, after.Wait(t.Context()), ErrNotLoading)
+}
