@@ -63,6 +63,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 		{ask + "--top-p 1.5", 2, "generate: top_p 1.5: it takes above 0, at most 1"},
 		{ask + "--top-k -1", 2, "generate: top_k -1: it takes 0 or more"},
 		{ask + "--dtype f64", 2, `generate: --dtype "f64": known are auto, f32, f16, bf16`},
+		{ask + "--probe sometimes", 2, `generate: --probe "sometimes": known are auto, off, again`},
 		{ask + "--log-level loud", 2, `generate: --log-level "loud": known are debug, info, warn, error`},
 		{ask + "--slots 0", 2, "generate: --slots 0: it takes 1 to 4096"},
 		{ask + "--adapter =x", 2, `generate: --adapter "=x": it takes NAME=DIR`},
