@@ -14,6 +14,9 @@
 //
 // RMSNorm's factor is the same for a whole row, so the subgroup sums the squares
 // of X beside the products and applies it at the end.
+//
+// Control flow is uniform in a subgroup wherever its lanes are summed: subgroupAdd
+// takes the lanes that arrive together.
 #include "storage.glsl"
 #include "smlm.glsl"
 #include "sixteen.glsl"
@@ -45,13 +48,13 @@ uint row_of(uint i) { return min(gl_WorkGroupID.y * TM + i, rows - 1); }
 void load(uint from, out Batch b) {
     [[unroll]] for (uint d = 0; d < DEPTH; d++) {
         const uint at = from + d * gl_SubgroupSize;
-        if (at >= k / PER) return;
-        [[unroll]] for (uint c = 0; c < COLUMNS; c++)
-            b.w[d * COLUMNS + c] = Sixteen(part[c / WIDE].w).v[column_of(c) * (k / PER) + at];
-        [[unroll]] for (uint j = 0; j < INPUTS; j++)
-            [[unroll]] for (uint i = 0; i < TM; i++)
-                b.x[(d * INPUTS + j) * TM + i] = Sixteen(x).v[(row_of(i) * (k / PER) + at) * INPUTS + j];
-        [[unroll]] for (uint j = 0; j < GAINS; j++) b.g[d * GAINS + j] = Sixteen(g).v[at * GAINS + j];
+        if (at < k / PER) {
+            [[unroll]] for (uint c = 0; c < COLUMNS; c++) b.w[d * COLUMNS + c] = Sixteen(part[c / WIDE].w).v[column_of(c) * (k / PER) + at];
+            [[unroll]] for (uint j = 0; j < INPUTS; j++)
+                [[unroll]] for (uint i = 0; i < TM; i++)
+                    b.x[(d * INPUTS + j) * TM + i] = Sixteen(x).v[(row_of(i) * (k / PER) + at) * INPUTS + j];
+            [[unroll]] for (uint j = 0; j < GAINS; j++) b.g[d * GAINS + j] = Sixteen(g).v[at * GAINS + j];
+        }
     }
 }
 
@@ -65,78 +68,63 @@ vec4 input_of(Batch b, uint i, uint d, uint q) {
 }
 
 void multiply(uint from, Batch b) {
-    [[unroll]] for (uint d = 0; d < DEPTH; d++) {
-        if (from + d * gl_SubgroupSize >= k / PER) return;
-        [[unroll]] for (uint q = 0; q < PER / 4; q++)
-            [[unroll]] for (uint i = 0; i < TM; i++) {
-                const vec4 xk = input_of(b, i, d, q);
-                [[unroll]] for (uint c = 0; c < COLUMNS; c++)
-                    acc[i * COLUMNS + c] += dot(xk, weight_of(b.w[d * COLUMNS + c], q));
-            }
-    }
-}
-
-// The adapters' part: what a lane loads of B and V before the products and
-// multiplies behind them, so that nothing waits for it. A lane has four ranks.
-Slot slot_of[TM * HALVES];
-vec4 v_of[TM * HALVES], b_of[TM * COLUMNS];
-
-vec4 load_v(uint i, uint h, uint r) { return load_f32(v, (row_of(i) * count + number + h) * v_stride + r); }
-
-void look_up() {
-    const uint r = gl_SubgroupInvocationID * 4;
-    [[unroll]] for (uint i = 0; i < TM; i++) {
-        const int slot = slots.v[row_of(i)];
-        [[unroll]] for (uint h = 0; h < HALVES; h++) {
-            slot_of[i * HALVES + h].rank = 0;
-            if (slot >= 0) slot_of[i * HALVES + h] = part[h].slots.v[slot];
-            Slot s = slot_of[i * HALVES + h];
-            const bool live = r < s.rank && !IS_NULL(s.b);
-            v_of[i * HALVES + h] = live ? load_v(i, h, r) : vec4(0);
-            [[unroll]] for (uint c = 0; c < WIDE; c++)
-                b_of[i * COLUMNS + h * WIDE + c] = live ? load_act(s.b, column_of(c) * s.rank + r) : vec4(0);
+    [[unroll]] for (uint d = 0; d < DEPTH; d++)
+        if (from + d * gl_SubgroupSize < k / PER) {
+            [[unroll]] for (uint q = 0; q < PER / 4; q++)
+                [[unroll]] for (uint i = 0; i < TM; i++) {
+                    const vec4 xk = input_of(b, i, d, q);
+                    [[unroll]] for (uint c = 0; c < COLUMNS; c++)
+                        acc[i * COLUMNS + c] += dot(xk, weight_of(b.w[d * COLUMNS + c], q));
+                }
         }
-    }
 }
 
-// expand is this lane's share of the adapters' part of a sum.
-float expand(uint i, uint h, uint c) {
-    float sum = dot(v_of[i * HALVES + h], b_of[i * COLUMNS + h * WIDE + c]);
-    Slot s = slot_of[i * HALVES + h];
-    if (IS_NULL(s.b)) return sum;
-    for (uint r = (gl_SubgroupInvocationID + gl_SubgroupSize) * 4; r < s.rank; r += gl_SubgroupSize * 4)
-        sum += dot(load_v(i, h, r), load_act(s.b, column_of(c) * s.rank + r));
-    return sum;
-}
+// factor is what a row's sums are multiplied by: RMSNorm's.
+float factor(uint i) { return NORM == 0 ? 1.0 : inversesqrt(subgroupAdd(squares[i]) / float(k) + eps); }
 
-void main() {
-    if (!locate(gl_WorkGroupID.x * gl_NumSubgroups + gl_SubgroupID)) return;
+#include "vector_expand.glsl"
+
+// sum_up makes acc and squares the lane's sums; the adapters are looked up on the way.
+void sum_up() {
     const uint lane = gl_SubgroupInvocationID, step = gl_SubgroupSize * DEPTH;
     Batch even, odd;
     load(lane, even);
     [[unroll]] for (uint j = 0; j < TM * COLUMNS; j++) acc[j] = 0;
     [[unroll]] for (uint i = 0; i < TM; i++) squares[i] = 0;
     if (ADAPTERS != 0) look_up();
-    for (uint from = lane; from < k / PER + lane; from += 2 * step) {
-        load(from + step, odd);
-        multiply(from, even);
-        load(from + 2 * step, even);
-        multiply(from + step, odd);
+    // As many turns for all lanes; counted from the lane, since llvmpipe takes turns whose
+    // number does not depend on it also where all lanes have returned.
+    for (uint at = lane; at < k / PER + lane; at += 2 * step) {
+        load(at + step, odd);
+        multiply(at, even);
+        load(at + 2 * step, even);
+        multiply(at + step, odd);
     }
+}
+
+void main() {
+    if (!locate(gl_WorkGroupID.x * gl_NumSubgroups + gl_SubgroupID)) return;
+    sum_up();
     [[unroll]] for (uint i = 0; i < TM; i++) {
-        const float factor = NORM == 0 ? 1.0 : inversesqrt(subgroupAdd(squares[i]) / float(k) + eps);
+        const float f = factor(i);
         [[unroll]] for (uint c = 0; c < COLUMNS; c++)
-            acc[i * COLUMNS + c] = subgroupAdd(acc[i * COLUMNS + c] * factor + (ADAPTERS != 0 ? expand(i, c / WIDE, c % WIDE) : 0.0));
+            acc[i * COLUMNS + c] = subgroupAdd(acc[i * COLUMNS + c] * f + (ADAPTERS != 0 ? expand(i, c / WIDE, c % WIDE) : 0.0));
     }
-    // All lanes have all sums; each stores some.
+    const uint lane = gl_SubgroupInvocationID;
+    // All lanes have all sums; each stores some, in columns told by its number: what is
+    // the same for all lanes llvmpipe loads also where no lane wants it, a bias that is null.
     [[unroll]] for (uint i = 0; i < TM; i++)
         if (GATED) {
-            [[unroll]] for (uint c = 0; c < WIDE; c += 2)
-                if (lane == (i * WIDE + c) / 2 % gl_SubgroupSize)
-                    finish_gated(gl_WorkGroupID.y * TM + i, c, vec2(acc[i * COLUMNS + c], acc[i * COLUMNS + c + 1]),
+            [[unroll]] for (uint c = 0; c < WIDE; c += 2) {
+                const uint n = (i * WIDE + c) / 2, past = n / gl_SubgroupSize * gl_SubgroupSize;
+                if (lane == n - past)
+                    finish_gated(gl_WorkGroupID.y * TM + i, (lane + past) * 2 - i * WIDE, vec2(acc[i * COLUMNS + c], acc[i * COLUMNS + c + 1]),
                         vec2(acc[i * COLUMNS + WIDE + c], acc[i * COLUMNS + WIDE + c + 1]));
+            }
         } else {
-            [[unroll]] for (uint c = 0; c < COLUMNS; c++)
-                if (lane == (i * COLUMNS + c) % gl_SubgroupSize) finish(gl_WorkGroupID.y * TM + i, c, acc[i * COLUMNS + c]);
+            [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
+                const uint n = i * COLUMNS + c, past = n / gl_SubgroupSize * gl_SubgroupSize;
+                if (lane == n - past) finish(gl_WorkGroupID.y * TM + i, lane + past - i * COLUMNS, acc[n]);
+            }
         }
 }

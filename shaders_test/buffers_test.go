@@ -3,6 +3,7 @@ package shaders_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -22,6 +23,7 @@ const guard = 64
 type bench struct {
 	*testing.T
 	*rand.Rand
+	what string // the case at hand, for messages
 }
 
 func newBench(t *testing.T, seed uint64) *bench {
@@ -139,12 +141,31 @@ func (b *bench) stored(x []float32, dt weights.DType) vk.Range { return b.holdin
 // integers puts words on the device.
 func (b *bench) integers(x []int32) vk.Range { return b.holding(vk.Bytes(x)).Range }
 
+// requireSame demands that a run leaves the bits that the first one left.
+func (b *bench) requireSame(first, now []byte, run, output int) {
+	b.Helper()
+	const word = 4
+	differ, shown := 0, ""
+	for at := 0; at+word <= len(now); at += word {
+		was, is := binary.NativeEndian.Uint32(first[at:]), binary.NativeEndian.Uint32(now[at:])
+		if was == is {
+			continue
+		}
+		if differ++; differ <= 8 {
+			shown += fmt.Sprintf("\nword %d: %#08x (%g) was %#08x (%g)", at/word, is, math.Float32frombits(is), was, math.Float32frombits(was))
+		}
+	}
+	if !bytes.Equal(first, now) {
+		require.Fail(b, fmt.Sprintf("%s: run %d of the same op gives another output %d: %d of %d words differ%s", b.what, run, output, differ, len(now)/word, shown))
+	}
+}
+
 // dispatch runs a recorded op three times from the same start, and demands
 // the same bits each time: what differs is a race.
 func (b *bench) dispatch(record func(*vk.Recorder) error, outputs ...*output) {
 	b.Helper()
 	var first [][]byte
-	for range 3 {
+	for run := range 3 {
 		for _, o := range outputs {
 			o.reset(b)
 		}
@@ -164,7 +185,7 @@ func (b *bench) dispatch(record func(*vk.Recorder) error, outputs ...*output) {
 			first = now
 		}
 		for i := range now {
-			require.True(b, bytes.Equal(first[i], now[i]), "output %d differs between runs", i)
+			b.requireSame(first[i], now[i], run, i)
 		}
 	}
 }

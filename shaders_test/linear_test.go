@@ -105,7 +105,7 @@ func (b *bench) newLinear(c linearCase, weight, act weights.DType) linear {
 // check runs the product in a tile shape (nil: the tuning's own) against the oracle.
 func (l linear) check(b *bench, k *engine.Kernels, tile *shaders.Tile, what ...any) {
 	b.Helper()
-	l.Tile = tile
+	l.Tile, b.what = tile, fmt.Sprint(what...)
 	outputs := []*output{l.y}
 	if l.keep != nil {
 		outputs = append(outputs, l.keep)

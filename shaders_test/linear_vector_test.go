@@ -34,7 +34,9 @@ func TestLinearVector(t *testing.T) {
 	for n, types := range pairs {
 		t.Run(fmt.Sprint(types.weight, types.act), func(t *testing.T) {
 			b, k := newBench(t, 31), kernels(t, tuning(t, "gpu"), types.weight, types.act)
-			for i, c := range linearCases() {
+			cases := append(linearCases(), // with more ranks than a subgroup's lanes take at a time, and rows of the base
+				linearCase{shape: shape{in: 64, outs: []int{9}, ranks: []int{132, 8, 260}}, rows: 7, popularity: "mixed"})
+			for i, c := range cases {
 				c.in = (c.in + 7) / 8 * 8
 				l := b.newLinear(c, types.weight, types.act)
 				for j, v := range vectors() {
