@@ -10,7 +10,11 @@ import (
 
 // admit moves waiting requests to running, in the queue's order, while the
 // cache has room for their prompts; what they generate takes blocks as it grows.
+// Nobody is let in while training is owed room.
 func (s *Scheduler) admit() {
+	if s.hungry && len(s.running) > 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.running) == s.runner.MaxRows() {
@@ -101,16 +105,25 @@ func (s *Scheduler) preempt(q *sequence) {
 // cancel ends the requests whose callers have gone, and those that have waited
 // too long.
 func (s *Scheduler) cancel() {
-	for _, q := range slices.Clone(s.running) {
-		if err := q.gone(); err != nil {
-			s.end(q, Event{Finish: Failed, Err: err})
+	if s.departed.Swap(false) {
+		for _, q := range slices.Clone(s.running) {
+			if err := q.gone(); err != nil {
+				s.end(q, Event{Finish: Failed, Err: err})
+			}
 		}
+		s.drop((*queue).drop, func(q *sequence) error { return q.gone() })
 	}
-	now := time.Now()
+	if s.limits.Wait > 0 {
+		s.drop((*queue).dropOld, s.overdue())
+	}
+}
+
+// drop ends the waiting requests for which reason gives one.
+func (s *Scheduler) drop(from func(*queue, func(*sequence) bool), reason func(*sequence) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting.drop(func(q *sequence) bool {
-		err := s.leaves(q, now)
+	from(&s.waiting, func(q *sequence) bool {
+		err := reason(q)
 		if err != nil {
 			s.end(q, Event{Finish: Failed, Err: err})
 		}
@@ -118,13 +131,13 @@ func (s *Scheduler) cancel() {
 	})
 }
 
-// leaves says why a waiting request ends, if it does.
-func (s *Scheduler) leaves(q *sequence, now time.Time) error {
-	if err := q.gone(); err != nil {
-		return err
+// overdue says why a request has waited too long, if it has.
+func (s *Scheduler) overdue() func(*sequence) error {
+	now := time.Now()
+	return func(q *sequence) error {
+		if waited := now.Sub(q.arrived); waited > s.limits.Wait && !q.resumes {
+			return fmt.Errorf("%w: %v, the limit is %v", ErrWaitedTooLong, waited.Round(time.Millisecond), s.limits.Wait)
+		}
+		return nil
 	}
-	if waited := now.Sub(q.arrived); s.limits.Wait > 0 && waited > s.limits.Wait && !q.resumes {
-		return fmt.Errorf("%w: %v, the limit is %v", ErrWaitedTooLong, waited.Round(time.Millisecond), s.limits.Wait)
-	}
-	return nil
 }

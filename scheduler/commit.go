@@ -7,7 +7,7 @@ import (
 )
 
 // commit hands a step's picks to their sequences and ends those that are
-// done, then hands the sources theirs. What was computed for a sequence that has
+// done, and the sources theirs with the last step of a pass. What was computed for a sequence that has
 // ended or been preempted meanwhile is dropped.
 func (s *Scheduler) commit(f *flight, result *batch.Result) {
 	for i, sh := range f.shares {
@@ -26,9 +26,10 @@ func (s *Scheduler) commit(f *flight, result *batch.Result) {
 			continue
 		}
 		s.remember(q)
-		for j, pick := range result.Picks[i] {
+		for j := range result.Picks[i] {
+			pick := &result.Picks[i][j]
 			if sh.span.Wants[j].Target >= 0 {
-				q.scores = append(q.scores, pick)
+				q.scores = append(q.scores, *pick)
 			} else {
 				q.coming--
 				s.append(q, pick)
@@ -36,20 +37,12 @@ func (s *Scheduler) commit(f *flight, result *batch.Result) {
 		}
 		s.finishScores(q)
 	}
-	s.commitWork(f.works, result.Norms)
+	if f.ends != nil {
+		s.finish(f.ends, result.Norms)
+	}
 }
 
 func notFinite(p batch.Pick) bool { return p.Token < 0 || p.LogProb != p.LogProb }
-
-// commitWork gives a source's cache blocks back before the source goes on.
-func (s *Scheduler) commitWork(works []*work, norms []float64) {
-	for _, w := range works {
-		s.blocks.release(w)
-		n := len(w.updates)
-		w.source.Commit(w.picks, norms[:n])
-		norms = norms[n:]
-	}
-}
 
 // finishScores sends the prompt's scores once the prompt is complete; they
 // precede the first token, which is only sent from append.
@@ -59,7 +52,7 @@ func (s *Scheduler) finishScores(q *sequence) {
 	}
 }
 
-func (s *Scheduler) append(q *sequence, pick batch.Pick) {
+func (s *Scheduler) append(q *sequence, pick *batch.Pick) {
 	if len(q.output) == 0 && q.PromptLogProbs >= 0 {
 		q.events <- Event{Prompt: q.scores}
 	}
@@ -70,7 +63,7 @@ func (s *Scheduler) append(q *sequence, pick batch.Pick) {
 	s.punctual(q)
 	q.output = append(q.output, pick.Token)
 	q.count(pick.Token)
-	q.events <- Event{Token: &pick}
+	q.events <- Event{Token: pick}
 	if len(q.output) >= q.limit(s.runner) {
 		s.end(q, Event{Finish: Length})
 	}
@@ -83,6 +76,7 @@ func (s *Scheduler) end(q *sequence, last Event) {
 	}
 	q.events <- last
 	close(q.events)
+	q.unwatch()
 	q.events = nil
 	q.release()
 	s.blocks.put(q.blocks)

@@ -26,7 +26,7 @@ type Cost struct {
 	Pull      [amounts]float64          `json:"pull"`      // half the negative gradient of the squared errors
 	Most      [amounts]float64          `json:"most"`      // of each amount in a step so far
 	Ratio     float64                   `json:"ratio"`     // of the measured to the predicted time, lately
-	Deviation float64                   `json:"deviation"` // mean, of that ratio
+	Deviation float64                   `json:"deviation"` // of that ratio, of a size that is seldom exceeded
 }
 
 // costVersion changes with the meaning of any amount.
@@ -82,10 +82,11 @@ const (
 	doubt      = 1.0 / 8     // the weight of what was known before a restart: drivers and clocks change
 	outlier    = 4           // times what was predicted: more is taken for a mishap, at first
 
-	ratioGain     = 1.0 / 8 // RFC 6298
-	deviationGain = 1.0 / 4 // RFC 6298
-	deviations    = 4       // RFC 6298: what a step hardly exceeds
-	leastMargin   = 0.03    // of the prediction, also where no step was off lately
+	ratioGain   = 1.0 / 8  // as RFC 6298 has it
+	riseGain    = 1.0 / 8  // of the deviation: it rises sooner
+	fallGain    = 1.0 / 64 // than it falls, so that it is about the largest usual one
+	deviations  = 2        // of that kind that a step hardly takes longer than predicted
+	leastMargin = 0.05     // of the prediction, also where no step was off lately
 
 	firstRows = 16 // as many need not have been seen before: of a step, of its training, and times slices
 	growth    = 2  // times the most that was seen may be tried
@@ -151,10 +152,15 @@ func (c *Cost) learn(x *mix, took time.Duration) {
 	}
 }
 
-// track follows the ratio and its mean deviation as a sender follows a round
+// track follows the ratio and its deviation much as a sender follows a round
 // trip's time (RFC 6298): within ten steps it is where a device that changes its speed is.
 func (c *Cost) track(ratio float64) {
-	c.Deviation += deviationGain * (math.Abs(ratio-c.Ratio) - c.Deviation)
+	off := math.Abs(ratio-c.Ratio) - c.Deviation
+	if off > 0 {
+		c.Deviation += riseGain * off
+	} else {
+		c.Deviation += fallGain * off
+	}
 	c.Ratio += ratioGain * (ratio - c.Ratio)
 }
 

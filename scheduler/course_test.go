@@ -122,6 +122,7 @@ func (c *course) Done() bool { return c.ended != nil || c.next == len(c.lessons)
 // do not go into one step.
 func (sc *scenario) drawCourses(rt *rapid.T) {
 	sc.trainRows = rapid.IntRange(0, sc.maxRows).Draw(rt, "train rows")
+	sc.slices = rapid.IntRange(1, 5).Draw(rt, "slices")
 	slots := rapid.Permutation([]int{0, 1, 10, 11}).Draw(rt, "slots of sources")
 	for i, slot := range slots[:rapid.IntRange(0, 3).Draw(rt, "sources")] {
 		longest := sc.context

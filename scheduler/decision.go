@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"math"
 	"time"
 
 	"loquetier/engine/batch"
@@ -50,12 +51,25 @@ func (s *Scheduler) decide(f *flight) Decision {
 	s.mu.Lock()
 	waiting := s.waiting.size
 	s.mu.Unlock()
-	d := Decision{Time: f.started, Limit: f.limit, Running: len(s.running), Waiting: waiting, Slices: int(f.mix[mixSlices]), Updates: int(f.mix[mixUpdates])}
+	d := Decision{
+		Time: f.started, Slices: f.backward, Updates: len(f.updates), Limit: f.limit,
+		Predicted: milliseconds(s.cost.predict(&f.mix)), Bound: milliseconds(s.cost.bound(&f.mix)), Allowed: milliseconds(f.allowed),
+		Running: len(s.running), Waiting: waiting, Slack: milliseconds(f.slack), Owed: milliseconds(s.floor.owed),
+	}
 	for i := range f.shares {
 		span := &f.shares[i].span
 		*d.rows(span.Kind) += len(span.Tokens)
 	}
 	return d
+}
+
+// milliseconds are seconds as decisions tell them: to the microsecond, and 0 for
+// what has no limit.
+func milliseconds(seconds float64) float64 {
+	if math.IsInf(seconds, 0) {
+		return 0
+	}
+	return math.Round(seconds*1e6) / 1e3
 }
 
 func (d *Decision) rows(kind batch.Kind) *int {

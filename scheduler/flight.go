@@ -17,13 +17,21 @@ import (
 // dropped at commit. It does no harm: its blocks are given to others, but steps run in
 // order, so whoever gets them writes later.
 type flight struct {
-	shares  []share
-	works   []*work
-	mix     mix
-	limit   Limit
-	started time.Time
+	shares   []share
+	decodes  int // of the shares, those of decode rows, which are planned first
+	room     int // rows that are left
+	backward int // slices of the pass
+	updates  []batch.Update
+	ends     *pass // whose last slice it has; nil: it ends none
 
-	decision Decision
+	mix, serving mix     // all its work, and that of requests
+	allowed      float64 // s: how long the targets allow it to take
+	slack        float64 // s: see slack
+	charged      float64 // s: that it was expected to give training
+	forced       bool    // training got more than the targets allow
+	limit        Limit
+	started      time.Time
+	decision     Decision
 }
 
 // depth is how many steps are in flight for a moment: one runs, one has been
@@ -31,13 +39,16 @@ type flight struct {
 const depth = 2
 
 // overlaps tells whether the next step can be planned while the last one runs.
-// Nobody waits for the space between two steps, there is no source, whose work
-// depends on what came of its work before, and no penalty on a token that is not known.
+// Nobody waits for the space between two steps, there is no penalty on a token that is not
+// known, and no source could be asked for its next work once the last step has ended.
 func (s *Scheduler) overlaps() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.pass != nil && s.pass.planned && len(s.sources) > 0 {
+		return false
+	}
 	waits := func(q *sequence) bool { return q.coming > 0 && q.penalized() }
-	return len(s.between)+len(s.sources) == 0 && !slices.ContainsFunc(s.running, waits)
+	return !slices.ContainsFunc(s.between, s.ready) && !slices.ContainsFunc(s.running, waits)
 }
 
 // step starts a step, if there is anything to compute, and commits the one
@@ -55,26 +66,21 @@ func (s *Scheduler) step() error {
 
 // start starts a step over what is running; false: there is nothing to compute.
 func (s *Scheduler) start() (bool, error) {
-	f := &flight{}
-	f.shares, f.works = s.plan()
-	f.started = time.Now()
-	step := batch.Step{Spans: make([]batch.Span, len(f.shares)), Backward: batch.All}
+	f := s.plan()
+	step := batch.Step{Spans: make([]batch.Span, len(f.shares)), Backward: f.backward, Updates: f.updates}
 	for i, sh := range f.shares {
 		step.Spans[i] = sh.span
 	}
-	for _, w := range f.works {
-		step.Updates = append(step.Updates, w.updates...)
-	}
-	if len(step.Spans)+len(step.Updates) == 0 {
+	if len(step.Spans)+step.Backward+len(step.Updates) == 0 {
 		return false, nil // and the sources that had nothing to offer have ended
 	}
 	if err := s.runner.Start(&step); err != nil {
-		s.release(f)
 		return false, fmt.Errorf("run a step: %w", err)
 	}
 	f.expect()
-	f.measure(&step)
 	f.decision = s.decide(f)
+	f.charged = s.trainingPart(f) * s.cost.predict(&f.mix)
+	s.floor.charge(f.charged)
 	s.flights = append(s.flights, f)
 	return true, nil
 }
@@ -105,7 +111,6 @@ func (s *Scheduler) land(most int) error {
 		s.flights = slices.Delete(s.flights, 0, 1)
 		result, err := s.runner.Wait()
 		if err != nil {
-			s.release(f)
 			return fmt.Errorf("run a step: %w", err)
 		}
 		s.clock(f)
@@ -117,42 +122,12 @@ func (s *Scheduler) land(most int) error {
 	return nil
 }
 
-// measure counts what is in a step.
-func (f *flight) measure(step *batch.Step) {
-	for i := range step.Spans {
-		f.mix.span(&step.Spans[i])
-	}
-	f.mix[mixUpdates] = float64(len(step.Updates))
-	f.limit = LimitNothing
-}
-
-// clock takes the time of a step that has just ended: it began when it was
-// started, or when the step before it ended.
-func (s *Scheduler) clock(f *flight) {
-	begun := f.started
-	if s.landed.After(begun) {
-		begun = s.landed
-	}
-	s.landed = time.Now()
-	took := s.landed.Sub(begun)
-	f.decision.Predicted, f.decision.Bound = 1000*s.cost.predict(&f.mix), 1000*s.cost.bound(&f.mix)
-	f.decision.Measured = float64(took) / float64(time.Millisecond)
-	s.cost.learn(&f.mix, took)
-	s.totals.count(&f.decision, took, 0)
-}
-
-// abandon waits for the steps in flight, whose results are of no use.
+// abandon waits for the steps in flight, whose results are of no use, and
+// gives up on the pass.
 func (s *Scheduler) abandon() {
-	for _, f := range s.flights {
+	for range s.flights {
 		_, _ = s.runner.Wait() // why they are abandoned is known
-		s.release(f)
 	}
 	s.flights = nil
-}
-
-// release gives back the cache blocks of a step's sources.
-func (s *Scheduler) release(f *flight) {
-	for _, w := range f.works {
-		s.blocks.release(w)
-	}
+	s.dropPass()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,12 +31,16 @@ type Scheduler struct {
 	reused    uint64      // tokens
 	landed    time.Time   // when a step was last waited for
 	totals    Totals
+	pass      *pass   // the training that has begun; nil: none
+	hungry    bool    // training is owed time, but finds no room
+	keys      float64 // that a training row read on average in the last pass
 	wake      chan struct{}
+	departed  atomic.Bool // a caller has gone since it was last looked
 
 	mu       sync.Mutex // guards what follows
 	waiting  queue
 	accepted uint64 // requests
-	between  []func()
+	between  []interlude
 	beside   []func()
 	sources  []*contender
 	turn     float64 // the start of the source that was served first the last time
@@ -77,45 +82,15 @@ func (s *Scheduler) Submit(ctx context.Context, r Request) (<-chan Event, error)
 	s.accepted++
 	q.number = s.accepted
 	s.waiting.push(q)
+	q.unwatch = context.AfterFunc(ctx, s.depart)
 	s.rouse()
 	return q.events, nil
 }
 
-// Do runs f between two steps and returns when it has run: the way to attach
-// and detach adapters while requests are running. An adapter must not be
-// detached while requests use it. It returns ErrClosed, without
-// having run f, where the scheduler has stopped.
-func (s *Scheduler) Do(f func()) error { return s.call(&s.between, f) }
-
-// Beside runs f before the next step is started, and returns when it has run.
-// Unlike Do it waits for no step, so that steps may be in flight, and at most one such
-// call is run before each: what comes in many small pieces, as an adapter's bytes do,
-// delays no step by more than one of them. It returns ErrClosed as Do does.
-func (s *Scheduler) Beside(f func()) error { return s.call(&s.beside, f) }
-
-// call has the loop run f with others of its list, and waits until it has.
-func (s *Scheduler) call(list *[]func(), f func()) error {
-	done := make(chan struct{})
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return ErrClosed
-	}
-	ran := false
-	*list = append(*list, func() {
-		defer close(done)
-		if !s.closed {
-			f()
-			ran = true
-		}
-	})
+// depart notes that a caller has gone, once its request is in the queue.
+func (s *Scheduler) depart() {
+	s.departed.Store(true)
 	s.rouse()
-	s.mu.Unlock()
-	<-done
-	if !ran {
-		return ErrClosed
-	}
-	return nil
 }
 
 // rouse wakes the loop.
@@ -123,31 +98,6 @@ func (s *Scheduler) rouse() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
-	}
-}
-
-// interlude runs what waits for the space between two steps.
-func (s *Scheduler) interlude() {
-	s.mu.Lock()
-	calls := s.between
-	s.between = nil
-	s.mu.Unlock()
-	for _, f := range calls {
-		f()
-	}
-}
-
-// aside runs the first of what may be done beside steps.
-func (s *Scheduler) aside() {
-	s.mu.Lock()
-	var f func()
-	if len(s.beside) > 0 {
-		f = s.beside[0]
-		s.beside = slices.Delete(s.beside, 0, 1)
-	}
-	s.mu.Unlock()
-	if f != nil {
-		f()
 	}
 }
 
@@ -174,7 +124,7 @@ func (s *Scheduler) round(ctx context.Context) error {
 		}
 	}
 	if len(s.flights) == 0 {
-		s.interlude()
+		s.interludes()
 	}
 	s.aside()
 	s.cancel()
@@ -191,13 +141,13 @@ func (s *Scheduler) round(ctx context.Context) error {
 	return nil
 }
 
-// idle tells whether there is nothing to do: no step and no request runs, no source is
+// idle tells whether there is nothing to do: no step, pass or request runs, no source is
 // left, and nobody waits for the loop.
 func (s *Scheduler) idle() bool {
 	s.dropSources()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.flights) == 0 && len(s.running) == 0 && len(s.sources)+len(s.between)+len(s.beside) == 0
+	return len(s.flights) == 0 && len(s.running) == 0 && s.pass == nil && len(s.sources)+len(s.between)+len(s.beside) == 0
 }
 
 // shutDown fails everything that has not ended.
@@ -224,7 +174,10 @@ func (s *Scheduler) close(err error) []*contender {
 		s.end(q, Event{Finish: Failed, Err: err})
 		return true
 	})
-	for _, f := range slices.Concat(s.between, s.beside) { // they see closed and only report it
+	for _, i := range s.between { // they see closed and only report it
+		i.run()
+	}
+	for _, f := range s.beside {
 		f()
 	}
 	s.between, s.beside = nil, nil

@@ -70,3 +70,15 @@ func (m *mix) backward(slices int, rows, pairs float64) {
 	m[mixSliceRows] += float64(slices) * rows
 	m[mixSlicePairs] += float64(slices) * pairs
 }
+
+// train counts n rows of training sequences in which a row reads so many keys
+// on average; 0: as many as it would in a sequence of all n.
+func (m *mix) train(n int, keys float64) {
+	rows, alone := float64(n), float64(n+1)/2
+	if keys == 0 || keys > alone {
+		keys = alone
+	}
+	m.setRows(m[mixRows] + rows)
+	m[mixTrainRows] += rows
+	m[mixPairs] += rows * keys
+}

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"loquetier/engine/batch"
 )
@@ -17,35 +18,54 @@ type share struct {
 	stay     int // the sequence's stays when it was planned
 }
 
-// plan picks the rows of the next step: every running sequence's next token,
-// then prompts in order, in chunks, then training, up to the runner's rows. Sources are
-// asked only where no step is in flight.
-func (s *Scheduler) plan() ([]share, []*work) {
-	room := s.runner.MaxRows()
-	shares := make([]share, 0, len(s.running))
+// plan picks the work of the next step: every running sequence's next token,
+// then prompts in order, in chunks, then training; rows up to the runner's, and as much as
+// the targets allow.
+func (s *Scheduler) plan() *flight {
+	f := &flight{started: time.Now(), room: s.runner.MaxRows(), limit: LimitNothing}
+	f.shares = make([]share, 0, len(s.running))
+	room := newDecodeRoom(len(s.running))
 	for _, q := range s.running {
-		if q.decodes() && !q.complete(s.runner) && room > 0 {
-			shares = append(shares, share{sequence: q, span: q.decode(), stay: q.stays})
-			room--
+		if q.decodes() && !q.complete(s.runner) && f.room > 0 {
+			f.add(q, q.decode(room))
 		}
 	}
+	f.decodes = len(f.shares)
+	f.allowed = s.allowed(f)
+	s.prompts(f)
+	f.slack = s.slack(f)
+	s.train(f)
+	f.shares = sorted(f.shares)
+	return f
+}
+
+// add puts a sequence's span into a step.
+func (f *flight) add(q *sequence, span batch.Span) {
+	f.shares = append(f.shares, share{sequence: q, span: span, stay: q.stays})
+	f.mix.span(&span)
+	f.room -= len(span.Tokens)
+}
+
+// prompts plans chunks of prompts in order. The first moves on in any case.
+func (s *Scheduler) prompts(f *flight) {
+	careful := len(f.shares) > 0
+	least := batch.BlockSize
 	for _, q := range s.running {
-		if !q.decodes() && !q.complete(s.runner) && room > 0 {
-			n := min(room, q.length()-q.position())
-			shares = append(shares, share{sequence: q, span: q.prefill(n), stay: q.stays})
-			room -= n
+		if q.decodes() || q.complete(s.runner) {
+			continue
 		}
-	}
-	var works []*work
-	if len(s.flights) == 0 {
-		works = s.offers(room)
-	}
-	for _, w := range works {
-		for i, span := range w.spans {
-			shares = append(shares, share{work: w, index: i, span: span})
+		most := min(f.room, q.length()-q.position())
+		n := s.cost.fitting(most, f.allowed, careful, func(n int) mix {
+			x := f.mix
+			x.add(batch.Prefill, q.position(), n, 0)
+			return x
+		})
+		if n = max(n, min(most, least)); n == 0 {
+			break
 		}
+		f.add(q, q.prefill(n))
+		least = 0
 	}
-	return sorted(shares), works
 }
 
 // sorted are the shares by kind and by slot, otherwise in their order. Their
@@ -66,15 +86,32 @@ func sorted(shares []share) []share {
 	return out
 }
 
+// decodeRoom is room for the tokens and wants of a step's decode rows, in one
+// piece each.
+type decodeRoom struct {
+	tokens []int32
+	wants  []batch.Want
+}
+
+func newDecodeRoom(rows int) *decodeRoom {
+	return &decodeRoom{make([]int32, 0, rows), make([]batch.Want, 0, rows)}
+}
+
+// add puts a row in and returns its place.
+func (r *decodeRoom) add(token int32, want batch.Want) ([]int32, []batch.Want) {
+	n := len(r.tokens)
+	r.tokens, r.wants = append(r.tokens, token), append(r.wants, want)
+	return r.tokens[n : n+1 : n+1], r.wants[n : n+1 : n+1]
+}
+
 // decode is the last token, which may be the one that the step in flight chooses.
-func (q *sequence) decode() batch.Span {
-	at := q.position()
-	span := batch.Span{Kind: batch.Decode, Slot: q.Slot, Position: at, Blocks: q.blocks, Wants: []batch.Want{q.next(0)}}
+func (q *sequence) decode(room *decodeRoom) batch.Span {
+	at, token := q.position(), batch.Picked(q.picked)
 	if at < q.told() {
-		span.Tokens = q.tokens(at, at+1)
-	} else {
-		span.Tokens = []int32{batch.Picked(q.picked)}
+		token = q.tokens(at, at+1)[0]
 	}
+	span := batch.Span{Kind: batch.Decode, Slot: q.Slot, Position: at, Blocks: q.blocks}
+	span.Tokens, span.Wants = room.add(token, q.next(0))
 	return span
 }
 

@@ -34,8 +34,11 @@ type arrival struct {
 // scenario is a life of a scheduler.
 type scenario struct {
 	context, maxRows, cacheBlocks int
-	trainRows                     int
+	trainRows, slices             int
 	limits                        Limits
+	targets                       Targets
+	floor                         float64
+	law                           law
 	arrivals                      []arrival
 	courses                       []*course
 	failAt                        int           // the step whose run fails; -1: none
@@ -61,12 +64,25 @@ func drawScenario(rt *rapid.T) scenario {
 			Wait:  time.Duration(rapid.IntRange(0, 20).Draw(rt, "longest wait")) * time.Millisecond,
 		}
 	}
+	sc.drawTargets(rt)
 	stems := rapid.SliceOfN(rapid.SliceOfN(rapid.Int32Range(0, vocab-1), sc.context, sc.context), 1, 2).Draw(rt, "stems")
 	for range rapid.IntRange(1, 12).Draw(rt, "arrivals") {
 		sc.arrivals = append(sc.arrivals, drawArrival(rt, stems, sc.context))
 	}
 	sc.drawCourses(rt)
 	return sc
+}
+
+// drawTargets draws any targets, which may be out of reach, and a device.
+func (sc *scenario) drawTargets(rt *rapid.T) {
+	millisecond := func(name string) time.Duration {
+		return time.Duration(rapid.IntRange(0, 20).Draw(rt, name)) * time.Millisecond
+	}
+	if rapid.Bool().Draw(rt, "targets") {
+		sc.targets = Targets{TTFT: millisecond("time to first token"), ITL: millisecond("inter-token latency")}
+	}
+	sc.floor = rapid.SampledFrom([]float64{0, DefaultFloor, MaxFloor}).Draw(rt, "floor")
+	sc.law = rapid.SampledFrom([]law{nil, gpu, software}).Draw(rt, "law")
 }
 
 // drawPrompt begins with a part of a stem, or with its own tokens.
@@ -118,8 +134,9 @@ func (sc *scenario) accepted(r Request) bool {
 // Nobody reads a stream before the end, which must delay nobody.
 func (sc *scenario) play() (Stats, error) {
 	m := newSim(sc.context, sc.maxRows, sc.cacheBlocks)
-	m.trainRows = sc.trainRows
-	s := New(m, WithLimits(sc.limits))
+	m.trainRows, m.slices = sc.trainRows, sc.slices
+	m.law = sc.law
+	s := New(m, WithLimits(sc.limits), WithTargets(sc.targets), WithFloor(sc.floor))
 	m.before = func(step int) error {
 		if step == sc.failAt {
 			return errDevice

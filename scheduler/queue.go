@@ -77,6 +77,18 @@ func (w *queue) next() *sequence {
 	return next
 }
 
+// oldest is the request that came first among the first of each lane; nil
+// where none waits.
+func (w *queue) oldest() *sequence {
+	var oldest *sequence
+	for _, waiting := range w.lanes {
+		if oldest == nil || waiting[0].arrived.Before(oldest.arrived) {
+			oldest = waiting[0]
+		}
+	}
+	return oldest
+}
+
 // compare orders the first requests of two lanes of one priority.
 func (w *queue) compare(a, b *sequence) int {
 	switch {
@@ -108,12 +120,28 @@ func (w *queue) took(q *sequence) {
 	w.turns[q.user()] = w.turn
 }
 
-// drop removes all requests for which gone says so.
+// drop removes all requests for which gone says so, once of each.
 func (w *queue) drop(gone func(*sequence) bool) {
 	for lane, waiting := range w.lanes {
 		kept := slices.DeleteFunc(waiting, gone)
 		w.size -= len(waiting) - len(kept)
 		w.keep(lane, kept)
+	}
+}
+
+// dropOld is drop where only the first requests of a lane can be old enough.
+// Those that have run before come ahead of them.
+func (w *queue) dropOld(gone func(*sequence) bool) {
+	for lane, waiting := range w.lanes {
+		n := 0
+		for n < len(waiting) && (waiting[n].resumes || gone(waiting[n])) {
+			n++
+		}
+		kept := slices.DeleteFunc(waiting[:n:n], func(q *sequence) bool { return !q.resumes })
+		if len(kept) < n {
+			w.size -= n - len(kept)
+			w.keep(lane, slices.Concat(kept, waiting[n:]))
+		}
 	}
 }
 

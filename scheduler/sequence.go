@@ -29,6 +29,7 @@ type Runner interface {
 	Context() int     // longest sequence
 	MaxRows() int     // most rows of a step
 	TrainRows() int   // most training rows among them
+	Slices() int      // of a backward pass
 	CacheBlocks() int // blocks of the KV cache
 }
 
@@ -42,6 +43,7 @@ type sequence struct {
 	events   chan Event
 	gone     func() error  // why the caller has lost interest, or nil
 	held     bool          // its adapter is kept in its slot
+	unwatch  func() bool   // the caller's leaving
 	resumes  bool          // it has run before and was preempted
 	output   []int32       // generated so far
 	scores   []batch.Pick  // of the prompt so far

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -33,6 +34,22 @@ type sim struct {
 	cells  map[int32]cell       // by block * BlockSize + offset
 
 	versions map[int]uint64 // by slot: of the adapter that is in it
+
+	slices  int        // of a backward pass
+	left    int        // of the pending one
+	tape    tape       // what the pending one needs
+	law     law        // how long a step takes; nil: stepTime
+	random  *rand.Rand // scatters it by a share, where set
+	scatter float64
+	started [2]float64 // rows and pairs of the pass that was started last
+	parts   []float64  // by step: the part of its time that training took
+}
+
+// tape is what a backward pass reads until its last slice has run.
+type tape struct {
+	rows, pairs float64 // see mix
+	slots       map[int]bool
+	blocks      map[int32]bool
 }
 
 // cell is the content of one place of the cache.
@@ -46,7 +63,7 @@ type cell struct {
 func newSim(context, maxRows, cacheBlocks int) *sim {
 	return &sim{
 		context: context, maxRows: maxRows, cacheBlocks: cacheBlocks, trainRows: maxRows,
-		cells: map[int32]cell{}, versions: map[int]uint64{},
+		cells: map[int32]cell{}, versions: map[int]uint64{}, slices: 1,
 	}
 }
 
@@ -70,6 +87,7 @@ func (m *sim) CheckUpdate(u batch.Update) error {
 func (m *sim) Context() int     { return m.context }
 func (m *sim) MaxRows() int     { return m.maxRows }
 func (m *sim) TrainRows() int   { return m.trainRows }
+func (m *sim) Slices() int      { return m.slices }
 func (m *sim) CacheBlocks() int { return m.cacheBlocks }
 
 // running is a step that takes its time beside the caller.
@@ -98,9 +116,35 @@ func (m *sim) Start(step *batch.Step) error {
 		last := m.flying[len(m.flying)-1]
 		f.ends, f.err = last.ends, cmp.Or(f.err, last.err)
 	}
-	f.ends = f.ends.Add(stepTime)
+	f.ends = f.ends.Add(m.takes(step))
 	m.flying = append(m.flying, f)
 	return nil
+}
+
+// takes is how long a step runs.
+func (m *sim) takes(step *batch.Step) time.Duration {
+	if m.law == nil {
+		return stepTime
+	}
+	var x, serving mix
+	for i := range step.Spans {
+		x.span(&step.Spans[i])
+		if step.Spans[i].Kind > batch.Eval {
+			serving.span(&step.Spans[i])
+		}
+	}
+	if x[mixTrainRows] > 0 {
+		t := newTape(step)
+		m.started = [2]float64{t.rows, t.pairs}
+	}
+	x.backward(step.Backward, m.started[0], m.started[1])
+	x[mixUpdates] = float64(len(step.Updates))
+	seconds := m.law(&x)
+	m.parts = append(m.parts, 1-m.law(&serving)/seconds)
+	if m.random != nil {
+		seconds *= 1 + m.scatter*max(-2, min(2, m.random.NormFloat64()))
+	}
+	return after(seconds)
 }
 
 // Wait runs the oldest step only now: what it was started with must not have
@@ -133,7 +177,7 @@ func (m *sim) Wait() (*batch.Result, error) {
 
 // picked is a step with the tokens that the step before has chosen in their places.
 func (m *sim) picked(step *batch.Step) *batch.Step {
-	out := &batch.Step{Spans: slices.Clone(step.Spans), Updates: step.Updates}
+	out := &batch.Step{Spans: slices.Clone(step.Spans), Backward: step.Backward, Updates: step.Updates}
 	for i := range out.Spans {
 		span := &out.Spans[i]
 		span.Tokens = slices.Clone(span.Tokens)
@@ -151,8 +195,11 @@ func normOf(u batch.Update) float64 { return float64(u.Slot*1000 + u.Step) }
 
 // checkStep checks what concerns more than one span.
 func (m *sim) checkStep(step *batch.Step) error {
-	if rows := step.Rows(); rows == 0 && len(step.Updates) == 0 || rows > m.maxRows {
+	if rows := step.Rows(); rows+step.Backward+len(step.Updates) == 0 || rows > m.maxRows {
 		return fmt.Errorf("step of %d rows of %d", rows, m.maxRows)
+	}
+	if err := m.checkTape(step); err != nil {
+		return err
 	}
 	if err := m.checkTraining(step); err != nil {
 		return err
@@ -187,7 +234,26 @@ func (m *sim) checkBlocks(spans []batch.Span) error {
 	return nil
 }
 
-// checkTraining checks the rows that train and what they are trained by.
+// checkTape checks that nobody touches what the pending backward pass needs.
+func (m *sim) checkTape(step *batch.Step) error {
+	if m.left == 0 {
+		return nil
+	}
+	for _, span := range step.Spans {
+		if span.Kind == batch.Train {
+			return fmt.Errorf("training rows with %d slices left of the pass before", m.left)
+		}
+		for _, b := range span.Blocks {
+			if m.tape.blocks[b] {
+				return fmt.Errorf("block %d belongs to a pass with %d slices left", b, m.left)
+			}
+		}
+	}
+	return nil
+}
+
+// checkTraining checks the rows that train and what they are trained by, and
+// runs slices of the backward pass.
 func (m *sim) checkTraining(step *batch.Step) error {
 	rows, updated := 0, map[int]bool{}
 	for _, span := range step.Spans {
@@ -198,13 +264,41 @@ func (m *sim) checkTraining(step *batch.Step) error {
 	if rows > m.trainRows {
 		return fmt.Errorf("step of %d training rows of %d", rows, m.trainRows)
 	}
+	if rows > 0 {
+		m.left, m.tape = m.slices, newTape(step)
+	}
+	if m.left -= step.Backward; m.left < 0 {
+		return fmt.Errorf("%d slices beyond the last", -m.left)
+	}
 	for _, u := range step.Updates {
 		if updated[u.Slot] {
 			return fmt.Errorf("slot %d is updated twice", u.Slot)
 		}
+		if m.left > 0 && m.tape.slots[u.Slot] {
+			return fmt.Errorf("slot %d is updated with %d slices left", u.Slot, m.left)
+		}
 		updated[u.Slot] = true
 	}
 	return nil
+}
+
+// newTape is what the backward pass of a step needs.
+func newTape(step *batch.Step) tape {
+	t := tape{slots: map[int]bool{}, blocks: map[int32]bool{}}
+	var x mix
+	for i := range step.Spans {
+		span := &step.Spans[i]
+		if span.Kind != batch.Train {
+			continue
+		}
+		x.span(span)
+		t.slots[span.Slot] = true
+		for _, b := range span.Blocks {
+			t.blocks[b] = true
+		}
+	}
+	t.rows, t.pairs = x[mixRows], x[mixPairs]
+	return t
 }
 
 // runSpan writes the span's tokens to the cache and answers its wants from

@@ -85,18 +85,17 @@ func (s *Scheduler) contenders() []*contender {
 	return sorted
 }
 
-// offers asks the sources for work, one after the other, as long as there is room.
-func (s *Scheduler) offers(rows int) []*work {
-	sources := s.contenders()
-	room := min(rows, s.runner.TrainRows())
-	var all []*work
+// offers asks the sources for work of so many rows in all, one after the
+// other. It returns those that were asked and what they offer.
+func (s *Scheduler) offers(room int) (sources []*contender, all []*work) {
+	sources = s.contenders()
 	for _, source := range sources {
 		w := s.offer(source, room, all)
 		if w == nil {
 			continue
 		}
 		if len(all) == 0 {
-			s.begin(source.start)
+			s.serve(source.start)
 		}
 		n := 0
 		for i := range w.spans {
@@ -106,15 +105,12 @@ func (s *Scheduler) offers(rows int) []*work {
 		source.start += float64(n) / source.weight
 		all = append(all, w)
 	}
-	if len(all) == 0 && rows == s.runner.MaxRows() {
-		s.failSources(sources)
-	}
-	return all
+	return sources, all
 }
 
-// begin notes how much the first to be served has got: whoever is behind it
+// serve notes how much the first to be served has got: whoever is behind it
 // wanted no more.
-func (s *Scheduler) begin(start float64) {
+func (s *Scheduler) serve(start float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.turn = start
@@ -126,7 +122,7 @@ func (s *Scheduler) offer(source *contender, room int, others []*work) *work {
 	if source.Done() {
 		return nil
 	}
-	spans, updates := source.Next(room, s.blocks.room())
+	spans, updates := source.Next(room, max(0, s.blocks.room()-2*len(s.running)))
 	if len(spans)+len(updates) == 0 {
 		return nil
 	}
@@ -200,14 +196,6 @@ func checkOffer(w *work, room int) error {
 		return fmt.Errorf("BUG: a source offers %d rows too many", -room)
 	}
 	return nil
-}
-
-// release gives back the cache blocks of a source's spans.
-func (b *blocks) release(w *work) {
-	for i := range w.spans {
-		b.put(w.spans[i].Blocks)
-		w.spans[i].Blocks = nil
-	}
 }
 
 // failSources ends the sources that had no work for a step that was theirs

@@ -1,0 +1,183 @@
+package scheduler
+
+import (
+	"slices"
+
+	"loquetier/engine/batch"
+)
+
+// pass is the training that begins with one step: the sources' work, and the
+// slices of its backward pass, which this step and later ones run. The sources are asked
+// again when it is over; until then its cache blocks are its own.
+type pass struct {
+	works       []*work
+	rows, pairs float64 // of its training spans: see mix
+	left        int     // slices that no step has
+	planned     bool    // a step has its last slice and its updates
+}
+
+// newPass is the pass of what sources offer: of so many slices, if anything trains.
+func newPass(works []*work, slices int) *pass {
+	p := &pass{works: works}
+	var x mix
+	for _, w := range works {
+		for i := range w.spans {
+			if w.spans[i].Kind == batch.Train {
+				x.span(&w.spans[i])
+			}
+		}
+	}
+	p.rows, p.pairs = x[mixRows], x[mixPairs]
+	if p.rows > 0 {
+		p.left = slices
+	}
+	return p
+}
+
+// updates are those of all its works whose sources have not ended meanwhile.
+func (p *pass) updates() (all []batch.Update) {
+	for _, w := range p.works {
+		if w.source.Done() {
+			w.updates = nil
+		}
+		all = append(all, w.updates...)
+	}
+	return all
+}
+
+// run plans a number of slices into a step, and behind the last of all slices
+// the updates.
+func (p *pass) run(f *flight, slices int) {
+	f.backward = slices
+	f.mix.backward(slices, p.rows, p.pairs)
+	if p.left -= slices; p.left == 0 {
+		f.updates, p.planned, f.ends = p.updates(), true, p
+		f.mix[mixUpdates] = float64(len(f.updates))
+	}
+}
+
+// finish answers the sources once all of their work has run. Each gets its
+// cache blocks back before it goes on. One that has ended meanwhile is not answered.
+func (s *Scheduler) finish(p *pass, norms []float64) {
+	s.pass = nil
+	for _, w := range p.works {
+		s.blocks.release(w)
+		n := len(w.updates)
+		if !w.source.Done() {
+			w.source.Commit(w.picks, norms[:n])
+		}
+		norms = norms[n:]
+	}
+}
+
+// dropPass gives up on the pass, whose sources are about to fail.
+func (s *Scheduler) dropPass() {
+	if s.pass == nil {
+		return
+	}
+	for _, w := range s.pass.works {
+		s.blocks.release(w)
+	}
+	s.pass = nil
+}
+
+// release gives back the cache blocks of a source's spans.
+func (b *blocks) release(w *work) {
+	for i := range w.spans {
+		b.put(w.spans[i].Blocks)
+		w.spans[i].Blocks = nil
+	}
+}
+
+// train plans the training of a step whose requests have been planned.
+func (s *Scheduler) train(f *flight) {
+	f.serving = f.mix
+	r := s.ration(f)
+	if s.pass == nil {
+		s.begin(f, r)
+	}
+	p := s.pass
+	if p == nil || p.planned {
+		return
+	}
+	slices := s.slicesFor(f, p, r)
+	if slices > 0 || p.left == 0 {
+		p.run(f, slices)
+	}
+	if p.left > 0 && f.limit == LimitNothing {
+		f.limit = LimitTarget
+	}
+}
+
+// slicesFor is the number of slices that a step takes.
+func (s *Scheduler) slicesFor(f *flight, p *pass, r ration) int {
+	step := func(n int) mix {
+		x := f.mix
+		x.backward(n, p.rows, p.pairs)
+		return x
+	}
+	n := s.cost.fitting(p.left, r.target, true, step)
+	if n == p.left || n > 0 && !f.forced {
+		return n
+	}
+	more := s.cost.fitting(p.left, r.floor, false, step)
+	if more == 0 && r.must {
+		more = 1
+	}
+	if more > n {
+		f.force(r)
+	}
+	return max(n, more)
+}
+
+// begin asks the sources for the work of the next pass.
+func (s *Scheduler) begin(f *flight, r ration) {
+	if s.interrupted() {
+		return
+	}
+	room := min(f.room, s.runner.TrainRows())
+	step := func(n int) mix {
+		x := f.mix
+		x.train(n, s.keys)
+		return x
+	}
+	rows := 0
+	if f.limit = LimitBlocks; !s.crowded() {
+		if rows = s.cost.fitting(room, r.target, true, step); rows < room {
+			f.limit = LimitTarget
+		} else if f.limit = LimitNothing; room < s.runner.TrainRows() {
+			f.limit = LimitRows
+		}
+	}
+	sources, works := s.offers(rows)
+	for r.must && rows < room && works == nil && len(sources) > 0 {
+		rows = min(room, max(rows+batch.BlockSize, rows+rows/4))
+		if sources, works = s.offers(rows); works != nil {
+			f.force(r)
+		}
+	}
+	s.hungry = works == nil && s.floor.must() && slices.ContainsFunc(sources, func(c *contender) bool { return !c.Done() })
+	switch {
+	case works != nil:
+		s.enter(f, newPass(works, s.runner.Slices()))
+	case len(sources) == 0:
+		f.limit = LimitNothing
+		s.floor.forgive()
+	case len(s.running)+len(s.flights) == 0 && rows == room:
+		s.failSources(sources)
+	}
+}
+
+// enter begins a pass with a step.
+func (s *Scheduler) enter(f *flight, p *pass) {
+	s.pass = p
+	for _, w := range p.works {
+		for i := range w.spans {
+			f.shares = append(f.shares, share{work: w, index: i, span: w.spans[i]})
+			f.mix.span(&w.spans[i])
+		}
+	}
+	if p.rows > 0 {
+		s.keys = p.pairs / p.rows
+	}
+}
