@@ -248,21 +248,3 @@ func (tr *trial) trained() (rows int) {
 	}
 	return rows
 }
-
-// training is the share of a stretch of time that training took, as the
-// decisions tell it by the rows and slices of each step and the device's law.
-func (tr *trial) training(from, until time.Duration) float64 {
-	begun := tr.decisions[0].Time
-	var all, training float64
-	for i, d := range tr.decisions {
-		if at := d.Time.Sub(begun); at < from || at >= until {
-			continue
-		}
-		all += d.Measured
-		training += tr.runner.parts[i] * d.Measured
-	}
-	if all == 0 {
-		return 0
-	}
-	return training / all
-}
