@@ -89,15 +89,21 @@ func TestCostIsLearned(t *testing.T) {
 	}
 }
 
+// learned is what a number of steps of a GPU teach.
+func learned(random *rand.Rand, steps int) Cost {
+	cost := NewCost()
+	for range steps {
+		x := anyMix(random)
+		cost.learn(&x, after(gpu(&x)))
+	}
+	return cost
+}
+
 // TestCostFollowsTheDevice: a device that has become slower is believed after
 // ten steps, one that had a mishap is not after the next ones.
 func TestCostFollowsTheDevice(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	cost := NewCost()
-	for range 500 {
-		x := anyMix(random)
-		cost.learn(&x, after(gpu(&x)))
-	}
+	cost := learned(random, 500)
 	var decode mix
 	for range 20 {
 		decode.add(batch.Decode, 500, 1, 1)
@@ -126,11 +132,7 @@ func TestCostFollowsTheDevice(t *testing.T) {
 // TestCostRemembersTraining: a day of serving does not wash out what training takes.
 func TestCostRemembersTraining(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
-	cost := NewCost()
-	for range 500 {
-		x := anyMix(random)
-		cost.learn(&x, after(gpu(&x)))
-	}
+	cost := learned(random, 500)
 	for range 20_000 {
 		var x mix
 		for range 1 + random.IntN(40) {
@@ -147,11 +149,7 @@ func TestCostRemembersTraining(t *testing.T) {
 
 func TestCostIsSaved(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
-	cost := NewCost()
-	for range 100 {
-		x := anyMix(random)
-		cost.learn(&x, after(gpu(&x)))
-	}
+	cost := learned(random, 100)
 	data, err := json.Marshal(cost)
 	require.NoError(t, err)
 	loaded, err := LoadCost(data)

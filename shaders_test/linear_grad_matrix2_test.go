@@ -24,11 +24,7 @@ func gradMatrix2Cases() []linearCase {
 }
 
 func TestLinearGradOnMatrices2(t *testing.T) {
-	if !device.Info.CooperativeMatrix2 {
-		t.Skip("the device has no cooperative matrices of workgroups")
-	}
-	row := tuning(t, "gpu")
-	row.Matrix2Tiles = 1
+	row := onMatrices2(t)
 	for _, dt := range matrixTypes(t) {
 		b, k := newBench(t, 22), kernels(t, row, dt, dt)
 		for _, c := range gradMatrix2Cases() {

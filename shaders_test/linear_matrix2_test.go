@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"loquetier/engine"
+	"loquetier/shaders"
 )
 
 // matrix2Cases are products of tiles with one adapter or none in each; of some rows are left over.
@@ -31,12 +32,18 @@ func matrix2Cases() []linearCase {
 	return cases
 }
 
-func TestLinearOnMatrices2(t *testing.T) {
+// onMatrices2 is a tuning that has every product that can on matrices of workgroups.
+func onMatrices2(t *testing.T) shaders.Tuning {
 	if !device.Info.CooperativeMatrix2 {
 		t.Skip("the device has no cooperative matrices of workgroups")
 	}
 	row := tuning(t, "gpu")
 	row.Matrix2Tiles = 1
+	return row
+}
+
+func TestLinearOnMatrices2(t *testing.T) {
+	row := onMatrices2(t)
 	for _, dt := range matrixTypes(t) {
 		b, k := newBench(t, 7), kernels(t, row, dt, dt)
 		for _, c := range matrix2Cases() {

@@ -97,7 +97,7 @@ func (c *Curve) extent() (extent, bool) {
 // at or below low to the first at or above high, at most n+2 of them. high is
 // above low.
 func ticks(low, high float64, n int) []float64 {
-	step := tickStep((high - low) / float64(n))
+	step := TickStep((high - low) / float64(n))
 	out := []float64{math.Floor(low/step) * step}
 	for first := out[0]; out[len(out)-1] < high && len(out) < n+2; {
 		out = append(out, first+float64(len(out))*step)
@@ -105,8 +105,9 @@ func ticks(low, high float64, n int) []float64 {
 	return out
 }
 
-// tickStep is the smallest round number that is not below least.
-func tickStep(least float64) float64 {
+// TickStep is what lies between two lines of a picture's axis: the smallest of 1, 2
+// and 5 times a power of ten that is not below least, which is above 0.
+func TickStep(least float64) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(least)))
 	for _, m := range []float64{1, 2, 5} {
 		if m*power >= least {

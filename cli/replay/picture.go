@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"loquetier/train"
 )
 
 // The picture's measures, in pixels.
@@ -140,7 +142,7 @@ func (c canvas) x(seconds float64) float64 {
 // times draws the axis that the plots share.
 func (c canvas) times() {
 	bottom := firstPlot + 2*plotPitch + plotHeight
-	step := tickStep(c.length / 10)
+	step := train.TickStep(c.length / 10)
 	for i := 0; float64(i)*step <= c.length*(1+1e-9); i++ {
 		v := float64(i) * step
 		fmt.Fprintf(c, "<path class=\"axis\" d=\"M%.1f %dv5\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", c.x(v), bottom, c.x(v), bottom+20, number(v))
@@ -166,7 +168,7 @@ func (c canvas) plot(i int, low, high float64, logarithmic bool) plot {
 	return p
 }
 
-func (p plot) step() float64 { return tickStep((p.high - p.low) / 4) }
+func (p plot) step() float64 { return train.TickStep((p.high - p.low) / 4) }
 
 // y is the height of a value; what lies outside is drawn at the edge.
 func (p plot) y(v float64) float64 {

@@ -3,6 +3,8 @@ package replay
 import (
 	"math"
 	"time"
+
+	"loquetier/train"
 )
 
 // mostBuckets is the most parts that a picture divides its time into.
@@ -47,7 +49,7 @@ func newSeries(run Run) series {
 // that divides a length into at most mostBuckets parts, half a second at least.
 func bucketWidth(length time.Duration) time.Duration {
 	least := max(0.5, length.Seconds()/mostBuckets)
-	return time.Duration(tickStep(least) * float64(time.Second))
+	return time.Duration(train.TickStep(least) * float64(time.Second))
 }
 
 // at is the part that a time lies in.
@@ -80,15 +82,4 @@ func (s series) train(run Run) {
 // part is the length of a part: the last may be shorter.
 func (s series) part(i int, length time.Duration) time.Duration {
 	return max(time.Millisecond, min(s.width, length-time.Duration(i)*s.width))
-}
-
-// tickStep is the smallest of 1, 2 and 5 times a power of ten that is not below least.
-func tickStep(least float64) float64 {
-	power := math.Pow(10, math.Floor(math.Log10(least)))
-	for _, m := range []float64{1, 2, 5} {
-		if m*power >= least {
-			return m * power
-		}
-	}
-	return 10 * power
 }
