@@ -198,6 +198,7 @@ func TestWhatNeverFits(t *testing.T) {
 				source := lessons(1, 2, c.length)
 				stream, err := s.Submit(t.Context(), ask(0, 5, 20))
 				require.NoError(t, err)
+				synctest.Wait() // the request runs: a source that is alone fails at once
 				require.NoError(t, s.Train(source))
 				time.Sleep(10 * stepTime)
 				require.NoError(t, s.Do(func() { assert.False(t, source.Done(), "while a request runs") }))
