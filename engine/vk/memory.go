@@ -16,8 +16,9 @@ import (
 // Kind tells what a buffer is for, and so which memory it comes from.
 type Kind uint8
 
-// Kinds of buffers. On devices whose memory the host can reach (software,
-// integrated) all three are mapped.
+// Kinds of buffers. On devices whose memory the host reaches through its caches
+// (software, most integrated ones) all three are mapped. A window onto a card's memory
+// does not count: writes to it pass, but a read of a few bytes crosses the bus.
 const (
 	Local    Kind = iota // device memory: weights, activations, caches
 	Upload               // host writes, device reads
@@ -92,6 +93,7 @@ func newMemory(d *Device) *memory {
 // exists; Vulkan guarantees a host-visible coherent and a device-local type.
 func chooseMemoryType(h vulkan.PhysicalDevice, k Kind) (index uint32, mapped bool) {
 	const local, visible, coherent, cached = 1, 2, 4, 8
+	const reached = visible | coherent | cached
 	var m vulkan.PhysicalDeviceMemoryProperties
 	vulkan.GetPhysicalDeviceMemoryProperties(h, &m)
 	m.Deref()
@@ -108,22 +110,17 @@ func chooseMemoryType(h vulkan.PhysicalDevice, k Kind) (index uint32, mapped boo
 			continue // protected, lazily allocated or vendor-specific memory
 		case k == Local && flags&local != 0:
 			score = 1 + int(heap.Size>>28) // the large heap before a small window of it
-			if flags&visible != 0 {
+			if flags&reached == reached {
 				score++
 			}
-		case k == Upload && flags&(visible|coherent) == visible|coherent:
-			score = 1
-			if flags&cached == 0 {
-				score++
-			}
-		case k == Download && flags&(visible|coherent) == visible|coherent:
+		case k != Local && flags&(visible|coherent) == visible|coherent:
 			score = 1
 			if flags&cached != 0 {
 				score++
 			}
 		}
 		if score > best && score > 0 {
-			best, index, mapped = score, i, flags&(visible|coherent) == visible|coherent
+			best, index, mapped = score, i, k != Local || flags&reached == reached
 		}
 	}
 	return index, mapped
