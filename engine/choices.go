@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"loquetier/engine/vk"
@@ -43,22 +44,27 @@ func (e *Engine) choose() error {
 		return err
 	}
 	if c.Probing == ProbeOnce {
-		if k.Choices, err = file.read(); err == nil {
-			return nil
-		}
+		k.Choices, _ = file.read() // what cannot be read is measured again
 	}
 	_, err = k.measure(file, probeLimit, c.Probed)
 	return err
 }
 
-// measure gives the kernels what it measures, and keeps it.
+// measure adds to the kernels' choices what they lack, and keeps them. What there
+// is no time for is left for the next time.
 func (k *Kernels) measure(file choicesFile, limit time.Duration, progress func(done, total int)) ([]Trial, error) {
-	trials, err := k.Probe(ProbeClasses(), limit, progress)
+	missing := slices.DeleteFunc(ProbeClasses(), k.Choices.Has)
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	trials, err := k.Probe(missing, limit, progress)
 	if err != nil {
 		return nil, err
 	}
-	k.Choices = Choices(trials)
-	_ = file.write(k.Choices) // what cannot be kept is measured again
+	if found := Choices(trials); len(found) > 0 {
+		k.Choices = append(k.Choices, found...)
+		_ = file.write(k.Choices) // as above
+	}
 	return trials, nil
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	must "github.com/stretchr/testify/require"
 
+	"loquetier/engine/weights"
 	"loquetier/shaders"
 )
 
@@ -103,4 +105,28 @@ func TestChooseStaysWithTheTuningUnlessSomethingGains(t *testing.T) {
 		}
 	}
 	assert.Empty(t, choose(nil))
+}
+
+// A measurement that ended early goes on at the next start where it was.
+func TestChoicesThatAreMissingAreMeasured(t *testing.T) {
+	device, err := OpenDevice("")
+	must.NoError(t, err)
+	defer func() { must.NoError(t, device.Close()) }()
+	file, all := newChoicesFile(t)
+	k, err := NewKernels(device.Device, file.tuning, weights.F32, weights.F32)
+	must.NoError(t, err)
+	missing := slices.IndexFunc(all, func(c shaders.Choice) bool { return c.In == 2048 && c.Out == 2048 })
+	k.Choices = slices.Delete(slices.Clone(all), missing, missing+1)
+	trials, err := k.measure(file, time.Hour, nil)
+	must.NoError(t, err)
+	must.NotEmpty(t, trials)
+	for _, trial := range trials {
+		assert.Equal(t, all[missing].Class, trial.Class)
+	}
+	kept, err := file.read()
+	must.NoError(t, err)
+	assert.Len(t, kept, len(all))
+	trials, err = k.measure(file, time.Hour, nil)
+	must.NoError(t, err)
+	assert.Empty(t, trials, "nothing is missing any longer")
 }

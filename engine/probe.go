@@ -42,7 +42,7 @@ func ProbeClasses() []shaders.Class {
 		{Grad: true, In: 4096, Out: 28672, Adapters: true}, {Grad: true, In: 14336, Out: 4096, Adapters: true},
 	}
 	var classes []shaders.Class
-	for rows := 1; rows <= 2048; rows *= 2 {
+	for rows := 1; rows <= shaders.MostRows; rows *= 2 {
 		for _, c := range widths {
 			if c.Rows = rows; !c.Grad || rows >= fewestTrained {
 				classes = append(classes, c)

@@ -3,6 +3,8 @@ package shaders
 import (
 	"fmt"
 	"math"
+	"math/bits"
+	"slices"
 )
 
 // A Way to compute a linear product or its gradient: a kernel family with its
@@ -60,13 +62,18 @@ type Choice struct {
 // Choices are what was measured on a device.
 type Choices []Choice
 
-// For is the way for a product: of the classes of its sort those with the fewest
-// rows that are no fewer than its own, or else the most rows, and of these the nearest in
-// width. The zero value where nothing of the sort was measured.
+// MostRows is where classes end: products of more rows are like those of so many.
+const MostRows = 2048
+
+// For is the way for a product: of the classes of its sort with its rows, rounded up to a
+// power of two, the nearest in width. The zero value where none was measured: what is the
+// fastest for fewer rows may be the slowest for it.
 func (c Choices) For(product Class) Way {
+	product.Rows = min(1<<bits.Len(uint(product.Rows-1)), MostRows)
 	var best *Choice
 	for i := range c {
-		if m := &c[i]; m.sort() == product.sort() && (best == nil || product.prefers(m.Class, best.Class)) {
+		m := &c[i]
+		if m.Rows == product.Rows && m.sort() == product.sort() && (best == nil || product.distance(m.Class) < product.distance(best.Class)) {
 			best = m
 		}
 	}
@@ -76,21 +83,13 @@ func (c Choices) For(product Class) Way {
 	return best.Way
 }
 
+// Has tells whether a class was measured.
+func (c Choices) Has(class Class) bool {
+	return slices.ContainsFunc(c, func(m Choice) bool { return m.Class == class })
+}
+
 // sort is what has to be equal.
 func (c Class) sort() [3]bool { return [3]bool{c.Grad, c.Gated, c.Adapters} }
-
-// prefers tells whether measurement a is nearer to a product than b is.
-func (c Class) prefers(a, b Class) bool {
-	if a.Rows == b.Rows {
-		return c.distance(a) < c.distance(b)
-	}
-	if enough := a.Rows >= c.Rows; enough != (b.Rows >= c.Rows) {
-		return enough
-	} else if enough {
-		return a.Rows < b.Rows
-	}
-	return a.Rows > b.Rows
-}
 
 // Trials are shapes that no row of the table chooses by itself, but a device's own
 // measurement may.

@@ -12,20 +12,23 @@ func TestChoicesFor(t *testing.T) {
 		{Class{Rows: 1, In: 4096, Out: 4096}, Way{Vector: &Vector{MaxRows: 1}}},
 		{Class{Rows: 16, In: 4096, Out: 4096}, Way{Few: &Few{Rows: 16}}},
 		{Class{Rows: 16, In: 2048, Out: 2048}, Way{Few: &Few{Rows: 17}}},
-		{Class{Rows: 512, In: 4096, Out: 4096}, Way{Matrix: &MatrixTile{Rows: 128}}},
+		{Class{Rows: 2048, In: 4096, Out: 4096}, Way{Matrix: &MatrixTile{Rows: 128}}},
 		{Class{Rows: 512, In: 4096, Out: 4096, Adapters: true}, Way{Matrix: &MatrixTile{Rows: 64}}},
-		{Class{Rows: 512, In: 4096, Out: 4096, Grad: true}, Way{Tile: &Tile{Rows: 8}}},
+		{Class{Rows: 1024, In: 4096, Out: 4096, Grad: true}, Way{Tile: &Tile{Rows: 8}}},
 	}
 	for _, c := range []struct {
 		product Class
 		want    Way
 	}{
 		{Class{Rows: 1, In: 64, Out: 64}, table[0].Way},
-		{Class{Rows: 2, In: 4096, Out: 28672}, table[1].Way},
+		{Class{Rows: 9, In: 4096, Out: 28672}, table[1].Way},
 		{Class{Rows: 16, In: 2048, Out: 2560}, table[2].Way},
-		{Class{Rows: 17, In: 2048, Out: 2560}, table[3].Way},
+		{Class{Rows: 8, In: 2048, Out: 2560}, Way{}},
+		{Class{Rows: 17, In: 2048, Out: 2560}, Way{}},
+		{Class{Rows: 1024, In: 2048, Out: 2560}, Way{}},
+		{Class{Rows: 1025, In: 2048, Out: 2560}, table[3].Way},
 		{Class{Rows: 9999, In: 2048, Out: 2560}, table[3].Way},
-		{Class{Rows: 1, In: 64, Out: 64, Adapters: true}, table[4].Way},
+		{Class{Rows: 257, In: 64, Out: 64, Adapters: true}, table[4].Way},
 		{Class{Rows: 600, In: 64, Out: 64, Grad: true}, table[5].Way},
 		{Class{Rows: 600, In: 64, Out: 64, Grad: true, Adapters: true}, Way{}},
 		{Class{Rows: 1, In: 64, Out: 64, Gated: true}, Way{}},
