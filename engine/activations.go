@@ -25,23 +25,31 @@ type sized struct {
 	size int
 }
 
-// activationSizes lists the buffers of a set, but for those that grow.
-func (e *Engine) activationSizes(a *activations) []sized {
-	c, n, act := e.checkpointConfig, e.config.MaxRows, e.precision.Act.Size()
-	q := c.Heads * c.HeadDim
-	list := []sized{
-		{&a.h1, act * n * c.HiddenSize}, {&a.q, 4 * n * q}, {&a.att, act * n * q}, {&a.h2, act * n * c.HiddenSize},
-	}
-	if c.QKNorm {
-		list = append(list, sized{&a.qkv, 4 * n * (q + 2*c.KVHeads*c.HeadDim)})
+// times is the list for so many rows, where its sizes are those of a row.
+func times(rows int, list []sized) []sized {
+	for i := range list {
+		list[i].size *= rows
 	}
 	return list
 }
 
-// recordSizes lists what a set has in addition of rows whose backward pass it serves.
-func (e *Engine) recordSizes(a *activations, rows int) []sized {
+// activationWidths lists the buffers of a set, but for those that grow, with the
+// bytes of a row.
+func (e *Engine) activationWidths(a *activations) []sized {
+	c, act := e.checkpointConfig, e.precision.Act.Size()
+	q := c.Heads * c.HeadDim
+	list := []sized{{&a.h1, act * c.HiddenSize}, {&a.q, 4 * q}, {&a.att, act * q}, {&a.h2, act * c.HiddenSize}}
+	if c.QKNorm {
+		list = append(list, sized{&a.qkv, 4 * (q + 2*c.KVHeads*c.HeadDim)})
+	}
+	return list
+}
+
+// recordWidths lists what a set has in addition of rows whose backward pass it
+// serves, with the bytes of a row.
+func (e *Engine) recordWidths(a *activations) []sized {
 	c := e.checkpointConfig
-	return []sized{{&a.stats, 4 * rows * c.Heads}, {&a.gateUp, 2 * e.precision.Act.Size() * rows * c.IntermediateSize}}
+	return []sized{{&a.stats, 4 * c.Heads}, {&a.gateUp, 2 * e.precision.Act.Size() * c.IntermediateSize}}
 }
 
 // shrinkBytes is the room for a group's shrink results up to a rank.

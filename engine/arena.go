@@ -37,7 +37,7 @@ type arena struct {
 func (e *Engine) arenaSizes() []sized {
 	c, a, n, act := e.checkpointConfig, &e.arena, e.config.MaxRows, e.precision.Act.Size()
 	sums, sumCounts := e.kernels.FewSizes()
-	list := append(e.activationSizes(&a.shared),
+	list := append(times(n, e.activationWidths(&a.shared)),
 		sized{&a.sums, sums}, sized{&a.sumCounts, sumCounts},
 		sized{&a.x, 4 * n * c.HiddenSize}, sized{&a.ff, act * n * c.IntermediateSize}, sized{&a.hl, act * e.logitRows() * c.HiddenSize},
 		sized{&a.logits, 4 * e.logitRows() * c.VocabSize}, sized{&a.counts, 4 * max(n*c.KVHeads, e.logitRows())},

@@ -22,6 +22,7 @@ type Memory struct {
 
 	KeptLayers int // whose activations are not recomputed: the last ones
 	KeptEach   int64
+	KeptBeside int64 // once, where any layer's are kept: of rows that serve in a step with training rows
 }
 
 // Total is the sum of the parts.
@@ -78,9 +79,11 @@ func (e *Engine) memory(checkpoint *weights.Checkpoint) Memory {
 	}
 	m.Inputs, m.Work = total(e.inputSizes()), total(e.workSizes())
 	recompute := total(e.recomputeSizes())
-	m.KeptEach = total(e.keptSizes(1))
-	m.KeptLayers = e.keep(m.Total()+recompute, m.KeptEach)
-	m.Kept = int64(m.KeptLayers) * m.KeptEach
+	first := total(e.keptSizes(1))
+	m.KeptEach = total(e.keptSizes(2)) - first
+	m.KeptBeside = first - m.KeptEach
+	m.KeptLayers = e.keep(m.Total()+recompute+m.KeptBeside, m.KeptEach)
+	m.Kept = total(e.keptSizes(m.KeptLayers))
 	if m.KeptLayers < e.checkpointConfig.Layers {
 		m.Work += recompute
 	}

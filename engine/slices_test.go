@@ -41,7 +41,7 @@ func openCourse(t *testing.T, family string, kept int, config engine.Config) *co
 	device, checkpoint := openDevice(t), made(t, courseModel(family))
 	m, err := engine.Plan(device, checkpoint, config)
 	require.NoError(t, err)
-	config.Recompute, config.Reserve = engine.RecomputeAuto, int64(device.Info.FreeMemory)/10*9-m.Total()-int64(kept)*m.KeptEach-m.KeptEach/2
+	config.Recompute, config.Reserve = engine.RecomputeAuto, int64(device.Info.FreeMemory)/10*9-m.Total()-m.KeptBeside-int64(kept)*m.KeptEach-m.KeptEach/2
 	e := openMade(t, device, checkpoint, config)
 	require.Equal(t, kept, e.KeptLayers())
 	require.NoError(t, e.AttachTraining(0, noisy(e, 0, 1, 2, 3)))

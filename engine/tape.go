@@ -24,8 +24,9 @@ type tape struct {
 	tables  vk.Buffer     // those of the step with the forward pass; grown
 	inputs  []vk.Buffer   // by layer: [rows, hidden] float32, the residual stream before it
 	middles []vk.Buffer   // by layer that is not recomputed: the residual stream after its attention
-	kept    []activations // of the last layers, as many as fit
-	from    int           // the first of them
+	kept    []activations // of the last layers, as many as fit: parts of store
+	store   activations   // but for those that grow
+	from    int           // the first layer of which they are kept
 
 	residual vk.Buffer // [rows, hidden] float32: the residual stream when recomputed
 	dx       vk.Buffer // [rows, hidden] float32: gradient of the residual stream
@@ -61,7 +62,7 @@ func (e *Engine) workSizes() []sized {
 // recomputeSizes lists what is needed beside where layers are recomputed.
 func (e *Engine) recomputeSizes() []sized {
 	return append([]sized{{&e.tape.residual, 4 * e.config.TrainRows * e.checkpointConfig.HiddenSize}},
-		e.recordSizes(&e.arena.shared, e.config.TrainRows)...)
+		times(e.config.TrainRows, e.recordWidths(&e.arena.shared))...)
 }
 
 // inputSizes lists the layers' inputs.
@@ -76,10 +77,36 @@ func (e *Engine) keptSizes(n int) []sized {
 	t := &e.tape
 	t.kept, t.middles, t.from = make([]activations, n), make([]vk.Buffer, n), e.checkpointConfig.Layers-n
 	list := e.residuals(t.middles)
-	for i := range t.kept {
-		list = slices.Concat(list, e.activationSizes(&t.kept[i]), e.recordSizes(&t.kept[i], e.config.MaxRows))
+	if n == 0 {
+		return list
+	}
+	for _, b := range e.keptWidths(&t.store) {
+		list = append(list, sized{b.to, (n-1)*e.keptStride(b.size) + e.config.MaxRows*b.size})
 	}
 	return list
+}
+
+// keptWidths lists what a layer keeps beside the residual stream, with the bytes of a row.
+func (e *Engine) keptWidths(a *activations) []sized {
+	return append(e.activationWidths(a), e.recordWidths(a)...)
+}
+
+// keptStride is how many bytes a layer's activations lie behind those of the layer
+// before it, where a row has so many. Only training rows, which are the first of a step,
+// are kept; the others lie where the next layers' will be, which are computed later.
+func (e *Engine) keptStride(width int) int {
+	const aligned = 256
+	return ceil(e.config.TrainRows*width, aligned) * aligned
+}
+
+// divideStore gives the kept layers their parts of the store.
+func (e *Engine) divideStore() {
+	store := e.keptWidths(&e.tape.store)
+	for i := range e.tape.kept {
+		for j, b := range e.keptWidths(&e.tape.kept[i]) {
+			*b.to = store[j].to.From(uint64(i * e.keptStride(b.size)))
+		}
+	}
 }
 
 func (e *Engine) residuals(buffers []vk.Buffer) []sized {
@@ -99,16 +126,20 @@ func (e *Engine) allocTape(m Memory) error {
 	if m.KeptLayers < e.checkpointConfig.Layers {
 		work = append(work, e.recomputeSizes()...)
 	}
-	return firstError(
+	if err := firstError(
 		e.allocSized("inputs of layers", e.inputSizes()),
 		e.allocSized("kept activations", e.keptSizes(m.KeptLayers)),
-		e.allocSized("gradients of activations", work))
+		e.allocSized("gradients of activations", work)); err != nil {
+		return err
+	}
+	e.divideStore()
+	return nil
 }
 
 func (t *tape) all() []vk.Buffer {
-	list := append(append([]vk.Buffer{}, t.inputs...), t.middles...)
+	list := slices.Concat(t.inputs, t.middles, t.store.all())
 	for i := range t.kept {
-		list = append(list, t.kept[i].all()...)
+		list = append(list, t.kept[i].v[:]...)
 	}
 	return append(list, t.tables, t.residual, t.dx, t.dxCopy, t.dh, t.dff, t.datt, t.delta, t.turned, t.dqkv, t.dlogits, t.dhl, t.u, t.partials)
 }

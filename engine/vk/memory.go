@@ -49,6 +49,17 @@ func (b Buffer) Span(offset, size uint64) Range {
 	return Range{b.Address + offset, size}
 }
 
+// From is the part of the buffer from offset to its end. It is freed with the whole.
+func (b Buffer) From(offset uint64) Buffer {
+	b.Size = b.Span(offset, b.Size-offset).Size
+	b.Address += offset
+	b.offset += offset
+	if b.Host != nil {
+		b.Host = b.Host[offset:]
+	}
+	return b
+}
+
 // alignment of every buffer: as large as any device asks for storage buffers.
 const alignment = 256
 
