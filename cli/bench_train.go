@@ -109,7 +109,7 @@ func (d *drill) blocksEach() int { return (d.length + batch.BlockSize - 1) / bat
 
 // size makes room for the drill where nothing else was asked for.
 func (d *drill) size(o *modelOptions) {
-	o.trainRows, o.maxRows = d.rows(), d.rows()
+	o.trainRows, o.maxRows, o.ranks = d.rows(), d.rows(), []int{d.rank}
 	if o.cacheTokens == 0 {
 		o.cacheTokens = d.jobs * d.micro * d.blocksEach() * batch.BlockSize
 	}

@@ -100,8 +100,43 @@ func (s *session) serve(checkpoint *weights.Checkpoint) error {
 	if err := s.attachAdapters(); err != nil {
 		return err
 	}
+	s.rehearse()
 	return s.start(checkpoint)
 }
+
+// usualRank is a rank for which kernels are made ready whatever adapters there are.
+const usualRank = 16
+
+// rehearse makes kernels ready on a GPU, whose driver takes seconds for those that it
+// has not seen. What goes wrong goes wrong again, and is told, when they are needed.
+func (s *session) rehearse() {
+	if s.software() {
+		return
+	}
+	start, ready, ranks := time.Now(), newProgress(s.stderr, "preparing kernels"), s.ranks()
+	err := s.engine.Rehearse(ranks, ready.count)
+	ready.finish()
+	if err != nil {
+		s.log.Warn("kernels are made when they are needed", "error", err)
+		return
+	}
+	s.log.Info("kernels made ready", "ranks", ranks, "took", time.Since(start).Round(time.Millisecond))
+}
+
+// ranks are those of adapters that are known, ascending.
+func (s *session) ranks() []int {
+	ranks := append([]int{usualRank}, s.options.ranks...)
+	for _, name := range s.base.Names() {
+		if info, err := s.base.Info(name); err == nil {
+			ranks = append(ranks, info.Ranks...)
+		}
+	}
+	slices.Sort(ranks)
+	return slices.Compact(ranks)
+}
+
+// software tells whether the device is the processor.
+func (s *session) software() bool { return engine.FamilyFor(s.device.Info) == "software" }
 
 // attachAdapters registers the adapters given and brings the first ones onto the
 // device, as many as there are slots.

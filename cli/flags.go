@@ -27,11 +27,12 @@ type modelOptions struct {
 	layers        int // of the shape; 0: all
 	device, dtype string
 	family, probe string
-	context       int // 0: what the model was made for
-	cacheTokens   int // 0: the engine's choice
-	slots         int // 0: the engine's choice, or more where there are more adapters
-	trainRows     int // most training rows of a step; 0: nothing is trained
-	maxRows       int // 0: the engine's choice
+	context       int   // 0: what the model was made for
+	cacheTokens   int   // 0: the engine's choice
+	slots         int   // 0: the engine's choice, or more where there are more adapters
+	trainRows     int   // most training rows of a step; 0: nothing is trained
+	ranks         []int // of adapters that are still to come, as far as they are known
+	maxRows       int   // 0: the engine's choice
 	recompute     engine.Recompute
 	piece         int   // bytes of an adapter that are copied between two steps; 0: the engine's default
 	reserve       int64 // bytes of device memory that jobs will take

@@ -201,6 +201,9 @@ func (t *training) size(c *cli.Context) error {
 	}
 	o := &t.session.options
 	o.trainRows, o.maxRows = rows, rows
+	for _, j := range t.jobs {
+		o.ranks = append(o.ranks, j.adapter.Info().Ranks...)
+	}
 	if o.cacheTokens == 0 {
 		o.cacheTokens = 2*rows + 16*len(t.jobs) // a sequence's last block may be nearly empty
 	}
@@ -210,7 +213,7 @@ func (t *training) size(c *cli.Context) error {
 // trainRows is the number of training rows that a step of the device should
 // take at most where nothing else is asked for.
 func (s *session) trainRows(checkpoint *weights.Checkpoint) (int, error) {
-	if engine.FamilyFor(s.device.Info) == "software" {
+	if s.software() {
 		return softwareTrainRows, nil
 	}
 	return engine.TrainRows(s.device, checkpoint, s.engineConfig())

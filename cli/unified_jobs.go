@@ -31,6 +31,7 @@ const (
 // write is gone when the session is closed.
 func (u *unified) prepareJobs() error {
 	t, o := &u.training, &u.session.options
+	o.ranks = append(o.ranks, u.rank)
 	if u.length == 0 {
 		u.length = max(2, min(unifiedLength, t.context()/8))
 	}

@@ -1,6 +1,11 @@
 package engine
 
-import "loquetier/engine/vk"
+import (
+	"fmt"
+	"slices"
+
+	"loquetier/engine/vk"
+)
 
 // Gradients are what a training slot has gathered since its last update: sums
 // over targets, laid out as its modules' A and B.
@@ -24,6 +29,15 @@ func (e *Engine) Recordings() int {
 		}
 	}
 	return n
+}
+
+// Pipelines are the kernels that are ready, with their constants.
+func (e *Engine) Pipelines() (all []string) {
+	for key := range e.kernels.pipes {
+		all = append(all, fmt.Sprint(key.name, key.constants[:key.count]))
+	}
+	slices.Sort(all)
+	return all
 }
 
 // Forget makes the next steps be recorded.

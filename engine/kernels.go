@@ -3,8 +3,8 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -28,7 +28,7 @@ type Kernels struct {
 
 	device *vk.Device
 	pipes  map[pipelineKey]*vk.Pipeline
-	wanted *[]pipelineKey // where pipelines that are missing are noted instead of made; nil: they are made
+	wanted *[]pipelineKey // where pipelines that are missing are noted, and what is recorded will not run; nil: they are made
 }
 
 // NewKernels prepares the kernels of a device for a pair of storage types. It
@@ -73,7 +73,7 @@ func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, erro
 	}
 	if k.wanted != nil {
 		*k.wanted = append(*k.wanted, key)
-		return nil, errWanted
+		return &vk.Pipeline{Name: name}, nil
 	}
 	p, err := k.compile(key)
 	if err != nil {
@@ -82,8 +82,6 @@ func (k *Kernels) pipeline(name string, constants ...uint32) (*vk.Pipeline, erro
 	k.pipes[key] = p
 	return p, nil
 }
-
-var errWanted = errors.New("the pipeline is not made yet")
 
 // compile makes a pipeline; it may run beside others.
 func (k *Kernels) compile(key pipelineKey) (*vk.Pipeline, error) {
@@ -99,28 +97,34 @@ func (k *Kernels) compile(key pipelineKey) (*vk.Pipeline, error) {
 }
 
 // compileAll makes pipelines side by side, one for each processor at a time, until
-// the time is over. One that the device does not take stays away.
-func (k *Kernels) compileAll(keys []pipelineKey, until time.Time) {
-	made := make([]*vk.Pipeline, len(keys))
+// the time is over, if there is one. A pipeline that the device does not take stays away. progress
+// is called from one goroutine at a time; it may be nil.
+func (k *Kernels) compileAll(keys []pipelineKey, until time.Time, progress func(done, total int)) {
 	var next atomic.Int64
 	var workers sync.WaitGroup
+	var mu sync.Mutex
+	done, made := 0, map[pipelineKey]*vk.Pipeline{}
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
-			for time.Now().Before(until) {
+			for until.IsZero() || time.Now().Before(until) {
 				i := int(next.Add(1)) - 1
 				if i >= len(keys) {
 					return
 				}
-				made[i], _ = k.compile(keys[i])
+				p, err := k.compile(keys[i])
+				mu.Lock()
+				if done++; err == nil {
+					made[keys[i]] = p
+				}
+				if progress != nil {
+					progress(done, len(keys))
+				}
+				mu.Unlock()
 			}
 		})
 	}
 	workers.Wait()
-	for i, p := range made {
-		if p != nil {
-			k.pipes[keys[i]] = p
-		}
-	}
+	maps.Copy(k.pipes, made)
 }
 
 // byAct is the module of a kernel that is compiled for each activation type.

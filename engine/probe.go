@@ -98,7 +98,8 @@ func (p *probe) compile(until time.Time) (end func()) {
 	p.kernels.wanted = &wanted
 	missing := func(class int, w shaders.Way) bool {
 		p.recorder.Reset()
-		return p.record(class, 0, w) != nil
+		before := len(wanted)
+		return p.record(class, 0, w) != nil || len(wanted) > before
 	}
 	for i, c := range p.classes {
 		p.ways = append(p.ways, p.worthwhile(i, p.kernels.Tuning.Ways(c)))
@@ -106,7 +107,7 @@ func (p *probe) compile(until time.Time) (end func()) {
 			missing(i, w)
 		}
 	}
-	p.kernels.compileAll(unique(wanted), until)
+	p.kernels.compileAll(unique(wanted), until, nil)
 	for i := range p.classes {
 		p.ways[i] = slices.DeleteFunc(p.ways[i], func(w shaders.Way) bool { return missing(i, w) })
 	}

@@ -14,7 +14,7 @@ import (
 // an empty path keeps nothing.
 type cacheFile struct {
 	path string
-	size int // as loaded: unchanged caches are not written again
+	size int // as loaded or written last: unchanged caches are not written again
 }
 
 // maxCache bounds what is read back: a damaged or foreign file is ignored.
@@ -90,7 +90,9 @@ func (d *Device) createCache() error {
 	return nil
 }
 
-func (d *Device) saveCache() error {
+// KeepPipelines writes what has been compiled to the user's cache folder, where
+// the next program finds it. Close does so as well.
+func (d *Device) KeepPipelines() error {
 	if d.caching.path == "" {
 		return nil
 	}
@@ -108,5 +110,6 @@ func (d *Device) saveCache() error {
 	if err := d.caching.store(data[:n]); err != nil {
 		return fmt.Errorf("keep compiled pipelines: %w", err)
 	}
+	d.caching.size = int(n)
 	return nil
 }

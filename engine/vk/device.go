@@ -155,7 +155,7 @@ func (d *Device) Close() error {
 	if n := d.memory.live(); n > 0 {
 		leaked = fmt.Errorf("close device: %d buffers of %d bytes still allocated", n, d.memory.used)
 	}
-	saved := d.saveCache()
+	saved := d.KeepPipelines()
 	for p := range d.pipes {
 		p.destroy(d)
 	}
