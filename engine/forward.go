@@ -215,10 +215,21 @@ func (e *Engine) shrinkOf(p pass, product Product, v vk.Buffer) Shrink {
 	}
 }
 
-// linear records a product with the adapters' share, which is in v.
+// linear records a product with the adapters' share, which is in v. Of a step that
+// trains on a GPU the two parts are computed each in the way that suits it: training rows are many,
+// on a slot or two, and those beside them few, on any. Together they would take the ways of neither.
 func (e *Engine) linear(rec *vk.Recorder, p pass, l Linear, v vk.Buffer) error {
 	l.Rows, l.LoRA, l.Scratch, l.Counts = p.rows, e.loraOf(p.layout, l.Product, v), e.arena.sums.All(), e.arena.sumCounts.All()
-	return e.kernels.Linear(rec, l)
+	n := p.trainRows()
+	if n == p.rows || n < e.kernels.Tuning.MatrixRows || n == 0 || e.kernels.Tuning.MatrixRows == 0 {
+		return e.kernels.Linear(rec, l)
+	}
+	trained, beside := e.kernels.linearRows(l, 0, n), e.kernels.linearRows(l, n, p.rows-n)
+	trained.Run, beside.Run, beside.Slots = p.train.layout.run, p.besideRun, p.at(p.beside)
+	if beside.Epilogue == SiLUKeep {
+		beside.Epilogue, beside.Keep = SiLU, vk.Range{}
+	}
+	return firstError(e.kernels.Linear(rec, trained), e.kernels.Linear(rec, beside))
 }
 
 // loraOf is the adapters' side of a product; none where no row has one.

@@ -27,6 +27,9 @@ type shape struct {
 	gains    bool // some of them have DoRA gains
 	run      int  // rows in aligned runs of one slot: a power of two
 
+	besideRun int   // the same of the rows beside training rows alone
+	beside    entry // slots of these
+
 	tokens, positions, cells, slots entry
 	tiles                           entry // shrink
 	tileCount, tileRows             int
@@ -103,6 +106,9 @@ func (e *Engine) arrange(f *frame) {
 func (e *Engine) arrangeSlots(l *layout, slots []int32, border int) {
 	to := &e.frame.tables
 	l.slots, l.run = add(to, slots), alignedRun(slots)
+	if border > 0 {
+		l.beside, l.besideRun = add(to, slots[border:]), alignedRun(slots[border:])
+	}
 	l.tileRows, l.tall = e.tileRows(slots)
 	tiles := cutTiles(slots, l.tileRows, border)
 	l.tiles, l.tileCount = add(to, tiles), len(tiles)/3

@@ -9,6 +9,7 @@ import (
 
 	"loquetier/engine"
 	"loquetier/engine/batch"
+	"loquetier/shaders"
 )
 
 // serving are rows of other kinds: prompts of the base and of adapters, one of
@@ -38,14 +39,22 @@ func mostRows(list []recipe) int {
 }
 
 // Serving rows in every training step change neither side, also where there is
-// no room to spare for training rows, so that those that serve lie behind them.
+// no room to spare for training rows, so that those that serve lie behind them, and where
+// the products of the two are computed apart.
 func TestServingBesideTraining(t *testing.T) {
-	for _, model := range tinyModels {
+	apart, err := shaders.TuningNamed("gpu")
+	require.NoError(t, err)
+	apart.MatrixRows = 4
+	for i, model := range tinyModels {
 		t.Run(model, func(t *testing.T) {
 			both := []recipe{readRecipe(t, model, recipes[0]), readRecipe(t, model, recipes[1])}
-			tight := trainConfig()
+			roomy := trainConfig()
+			if i%2 == 1 {
+				roomy.Tuning = &apart
+			}
+			tight := roomy
 			tight.TrainRows = mostRows(both)
-			alone, mixed := openTiny(t, model, trainConfig()), openTiny(t, model, tight)
+			alone, mixed := openTiny(t, model, roomy), openTiny(t, model, tight)
 			require.Equal(t, 2, mixed.engine.KeptLayers())
 			want := alone.runMix([]one{{"qv-r8", 2}, {"base", 3}, {"all-r16", 1}, {"pattern", 0}, {"dora-r8", 1}})
 			var a, m []*job
