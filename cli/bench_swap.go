@@ -17,7 +17,7 @@ import (
 
 func benchSwapCommand() *cli.Command {
 	return &cli.Command{
-		Name: "swap", Usage: "measure how adapters come, go and are published while streams run, and what that costs the streams' steps",
+		Name: "swap", Usage: "measure how adapters come, go and are published, and jobs' states read and put back, while streams run, and what that costs the streams' steps",
 		Flags: servingFlags(
 			&cli.IntFlag{Name: "piece", DefaultText: "4096", Usage: "`N` KiB of an adapter are copied between two steps"},
 			&cli.IntFlag{Name: "quiet", Value: 30, Usage: "`N` steps before the measurement, and between two changes"},
@@ -31,7 +31,7 @@ func benchSwapCommand() *cli.Command {
 // Of the streams that run meanwhile.
 const (
 	swapPrompt = 16
-	swapTokens = 2000
+	swapTokens = 4000
 	swapSpare  = 3 // slots that the streams do not need; one more adapter than that takes turns in them
 )
 
@@ -78,6 +78,7 @@ type swap struct {
 	rank, count, quiet int
 	adapter            *virtualmod.Adapter
 	trainee            *virtualmod.Trainee
+	state              []byte         // of the trainee, as it was read last
 	ticks              chan time.Time // one for each step, when its token came
 	last               time.Time
 }
@@ -97,7 +98,16 @@ func (w *swap) run(streams, tokens int, names []string) error {
 	if err := w.steps(w.quiet, nil); err != nil { // clocks rise
 		return err
 	}
-	return firstError(w.measure("load", w.load), w.measure("publish", w.publish), w.measure("train", w.train))
+	if err := firstError(w.measure("load", w.load), w.measure("publish", w.publish), w.measure("train", w.train)); err != nil {
+		return err
+	}
+	if err := firstError(w.measure("checkpoint", w.checkpoint), w.measure("resume", w.resume)); err != nil {
+		return err
+	}
+	if err := w.fill(ctx); err != nil {
+		return err
+	}
+	return w.measure("publish-host", w.publishHost)
 }
 
 // prepare registers the adapters that take turns, from the host's memory, and puts
@@ -255,6 +265,41 @@ func (w *swap) train(int) (int, error) {
 	}
 	stopped := w.scheduler.Do(func() { err = t.End() })
 	return bytes, firstError(err, stopped)
+}
+
+// checkpoint reads everything of the job.
+func (w *swap) checkpoint(int) (int, error) {
+	var read func() (*virtualmod.Adapter, []byte, error)
+	var err error
+	if stopped := w.scheduler.Do(func() { read, err = w.trainee.Snapshot() }); stopped != nil || err != nil {
+		return 0, firstError(err, stopped)
+	}
+	_, w.state, err = read()
+	return len(w.state), err
+}
+
+// resume brings back what was read of the job.
+func (w *swap) resume(int) (int, error) { return len(w.state), w.trainee.Restore(w.state) }
+
+// fill takes the slots that the streams do not need.
+func (w *swap) fill(ctx context.Context) error {
+	for i := range swapSpare {
+		claim, err := w.acquire(ctx, swapName(i))
+		if err != nil {
+			return err
+		}
+		w.later(func() error {
+			claim.Release()
+			return nil
+		})
+	}
+	return nil
+}
+
+// publishHost publishes where all slots are in use.
+func (w *swap) publishHost(int) (int, error) {
+	bytes := w.adapter.Info().Parameters * w.engine.Precision().Act.Size()
+	return bytes, w.loader.Publish(w.trainee, "published")
 }
 
 // write prints the time of a change, and of the steps before and meanwhile.

@@ -10,7 +10,7 @@ import (
 
 func TestBenchSwap(t *testing.T) {
 	out := succeed(t, strings.Fields("bench swap --model stories --batch 2 --adapters 1 --rank 4 --quiet 3 --count 1 --piece 100")...)
-	for _, what := range []string{"load", "publish", "train"} {
+	for _, what := range []string{"load", "publish", "train", "checkpoint", "resume", "publish-host"} {
 		assert.Regexp(t, `\nBenchmarkSwap/model=stories/batch=2/adapters=1/rank=4/`+what+`-\d+\t1\t\d+ ns/op\t\d+\.\d steps/op\t\d+ p50-alone-us\t\d+ p90-alone-us\t\d+ max-alone-us\t\d+ p50-beside-us`, out)
 	}
 	for args, want := range map[string]string{

@@ -79,9 +79,9 @@ func TestAJobIsDetachedWhileStreamsRun(t *testing.T) {
 		require.NoError(t, s.begin(j, func(train.Event) {}))
 		for detached := false; !detached; {
 			streams := map[string]<-chan reply{baseName: s.ask(t, baseName), "qv": s.ask(t, "qv")}
-			require.ErrorIs(t, <-j.job.DetachSoon(&closed{5000}), errClosed)
+			require.ErrorIs(t, <-j.job.Detach(&closed{5000}), errClosed)
 			file.Reset()
-			require.NoError(t, <-j.job.DetachSoon(&file), "no more in the middle of an accumulation")
+			require.NoError(t, <-j.job.Detach(&file), "no more in the middle of an accumulation")
 			info, err := train.InspectFile(bytes.NewReader(file.Bytes()))
 			require.NoError(t, err)
 			detached = info.Pending > 0 && info.Pending < info.Batch

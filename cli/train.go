@@ -287,11 +287,9 @@ func (t *training) begin(j *trainingJob, events func(train.Event)) (err error) {
 	if j.trainee, err = t.loader.Train(j.adapter); err != nil {
 		return err
 	}
-	if stopped := t.scheduler.Do(func() { err = t.newJob(j, events) }); stopped != nil {
-		return stopped
-	}
-	if err != nil {
-		return err
+	if err := t.newJob(j, events); err != nil { // which restores a job that is resumed beside the steps
+		stopped := t.scheduler.Do(func() { err = errors.Join(err, j.trainee.End()) })
+		return firstError(err, stopped)
 	}
 	if err := t.scheduler.Train(j.job); err != nil {
 		j.job.Fail(err)
@@ -300,8 +298,7 @@ func (t *training) begin(j *trainingJob, events func(train.Event)) (err error) {
 	return nil
 }
 
-// newJob makes the job of an adapter that is on the device, which leaves it on an
-// error.
+// newJob makes the job of an adapter that is on the device.
 func (t *training) newJob(j *trainingJob, events func(train.Event)) error {
 	config := t.config(j)
 	config.Base = t.checkpoint.Fingerprint() + " with " + t.engine.Precision().String()
@@ -313,11 +310,8 @@ func (t *training) newJob(j *trainingJob, events func(train.Event)) error {
 		config.Log = log
 	}
 	job, err := train.NewJob(config)
-	if err != nil {
-		return errors.Join(err, j.trainee.End())
-	}
 	j.job = job
-	return nil
+	return err
 }
 
 // config is a job as far as it is known before the model is loaded.

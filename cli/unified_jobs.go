@@ -155,8 +155,11 @@ const leastPieces = 4
 func (u *unified) startJob(j *trainingJob) (err error) {
 	j.overwrite = true // what it left the last time
 	attach := func() {
-		if j.trainee, err = u.base.Train(j.adapter); err == nil {
-			err = u.training.newJob(j, nil)
+		if j.trainee, err = u.base.Train(j.adapter); err != nil {
+			return
+		}
+		if err = u.training.newJob(j, nil); err != nil {
+			err = errors.Join(err, j.trainee.End())
 		}
 	}
 	if stopped := u.scheduler.Do(attach); stopped != nil || err != nil {

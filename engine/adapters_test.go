@@ -123,20 +123,24 @@ func (l *life) state(name string) virtualmod.State {
 
 // publish changes what is trained and makes it the next version of a name.
 func (l *life) publish(name string) {
-	var a *virtualmod.Adapter
-	var err error
-	require.NoError(l, l.loop.Do(func() {
-		state, bad := l.trainee.State()
-		require.NoError(l, bad)
-		for w := state[:len(state)/4]; len(w) > 0; w = w[4:] {
-			binary.LittleEndian.PutUint32(w, math.Float32bits(math.Float32frombits(binary.LittleEndian.Uint32(w))*1.1))
-		}
-		require.NoError(l, l.trainee.Restore(state))
-		a, err = l.trainee.Adapter()
-	}))
-	require.NoError(l, err)
+	_, state := l.snapshot()
+	for w := state[:len(state)/4]; len(w) > 0; w = w[4:] {
+		binary.LittleEndian.PutUint32(w, math.Float32bits(math.Float32frombits(binary.LittleEndian.Uint32(w))*1.1))
+	}
+	require.NoError(l, l.trainee.Restore(state))
+	a, _ := l.snapshot()
 	require.NoError(l, l.loader.Publish(l.trainee, name))
 	l.contents[l.state(name).Version] = a
+}
+
+func (l *life) snapshot() (*virtualmod.Adapter, []byte) {
+	var read func() (*virtualmod.Adapter, []byte, error)
+	var err error
+	require.NoError(l, l.loop.Do(func() { read, err = l.trainee.Snapshot() }))
+	require.NoError(l, err)
+	a, state, err := read()
+	require.NoError(l, err)
+	return a, state
 }
 
 // change does something to the adapters.

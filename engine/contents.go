@@ -19,6 +19,15 @@ func imageContents(data []byte) contents {
 	}
 }
 
+// convertedContents are float32 numbers as a type.
+func convertedContents(numbers []byte, as weights.DType) contents {
+	return func(dst []byte, at uint64) error {
+		from := numbers[4*int(at)/as.Size():]
+		weights.Convert(dst, as, from[:4*len(dst)/as.Size()], weights.F32)
+		return nil
+	}
+}
+
 // laid is a tensor in an adapter's memory.
 type laid struct {
 	weights.Tensor

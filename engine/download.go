@@ -6,17 +6,22 @@ import (
 	"loquetier/engine/vk"
 )
 
-// Download reads a slot's adapter in pieces, between which steps run: for each a
-// call of Send, as Upload's, then one of Take, which may be made at any time. The
-// adapter stays where it is, and must until the end. Close ends it, for the goroutine
-// of the engine's steps.
+// Download reads a slot in pieces, between which steps run: for each a call of
+// Send, as Upload's, then one of Take, which may be made at any time. What is read stays
+// where it is, and must until the end, unless it was set aside. Close ends it, for the
+// goroutine of the engine's steps.
 type Download struct {
-	image  *Image
+	data   []byte
 	memory vk.Buffer
+	aside  bool // the memory is the download's own
 	ferry  *ferry
+	first  int    // the ferry's submission with the first piece
 	sent   uint64 // what has been asked for
 	come   uint64 // of that
 	taken  uint64 // of that
+
+	image *Image         // what it is, of an adapter
+	state *TrainingState // or of a training state
 }
 
 // BeginSave begins to read the adapter in a slot; see Save.
@@ -25,23 +30,29 @@ func (e *Engine) BeginSave(slot int) (*Download, error) {
 		return nil, fmt.Errorf("BUG: save slot %d, which is free", slot)
 	}
 	r := e.residents[slot]
-	f, err := e.newFerry(r.memory, r.memory.Size, vk.Download)
+	d, err := e.newDownload(r.memory, r.memory.Size)
 	if err != nil {
 		return nil, err
 	}
-	im := &Image{data: make([]byte, r.memory.Size), entries: map[int]slotEntry{}, maxRank: r.maxRank, gains: r.gains}
-	for row, entry := range e.slots.adapter(slot) {
-		im.entries[row] = entry.moved(r.memory.Address, 0)
+	d.image = e.image(slot, d.data)
+	return d, nil
+}
+
+func (e *Engine) newDownload(memory vk.Buffer, size uint64) (*Download, error) {
+	f, err := e.newFerry(memory, size, vk.Download)
+	if err != nil {
+		return nil, err
 	}
-	return &Download{image: im, memory: r.memory, ferry: f}, nil
+	return &Download{data: make([]byte, size), memory: memory, ferry: f}, nil
 }
 
 // Send asks the device for the next piece. It says whether there is more to come.
 func (d *Download) Send() (more bool, err error) {
-	size := uint64(len(d.image.data))
+	size := uint64(len(d.data))
 	d.come = d.sent
 	switch n := d.ferry.piece(d.sent, size); {
 	case d.memory.Host != nil:
+		err = d.ferry.settle()
 		d.sent += n
 		d.come = d.sent
 	case n == 0:
@@ -55,7 +66,7 @@ func (d *Download) Send() (more bool, err error) {
 		})
 	}
 	if err != nil {
-		return false, fmt.Errorf("save an adapter of %d bytes: %w", size, err)
+		return false, fmt.Errorf("read %d bytes of a slot: %w", size, err)
 	}
 	return d.come < size, nil
 }
@@ -64,17 +75,26 @@ func (d *Download) Send() (more bool, err error) {
 func (d *Download) Take() {
 	for d.taken < d.come {
 		n := d.ferry.piece(d.taken, d.come)
-		from := d.ferry.halves[d.taken/d.ferry.most%2].staging.Host
+		piece := d.first + int(d.taken/d.ferry.most)
+		from := d.ferry.halves[piece%len(d.ferry.halves)].staging.Host
 		if host := d.memory.Host; host != nil {
 			from = host[d.taken:]
 		}
-		copy(d.image.data[d.taken:][:n], from)
+		copy(d.data[d.taken:][:n], from)
 		d.taken += n
 	}
 }
 
-// Image is what has been read, once all has been taken.
+// Image is the adapter that has been read, once all has been taken.
 func (d *Download) Image() *Image { return d.image }
 
+// State is the training state that has been read, once all has been taken.
+func (d *Download) State() *TrainingState { return d.state }
+
 // Close gives back what reading took.
-func (d *Download) Close() { d.ferry.free() }
+func (d *Download) Close() {
+	d.ferry.free()
+	if d.aside {
+		d.ferry.device.Free(d.memory)
+	}
+}

@@ -45,11 +45,11 @@ func (e *Engine) Forget() { e.recordings.forget() }
 
 // Staged makes an upload go through staging buffers in pieces of so many bytes, as
 // where the host does not reach the device's memory.
-func (u *Upload) Staged(most uint64) error {
-	for i := range u.legs {
-		u.legs[i].memory.Host = nil
+func (d *delivery) Staged(most uint64) error {
+	for i := range d.legs {
+		d.legs[i].memory.Host = nil
 	}
-	return u.ferry.stage(vk.Upload, most)
+	return d.ferry.stage(vk.Upload, most)
 }
 
 // Staged makes a download go through staging buffers.

@@ -12,6 +12,16 @@ type Image struct {
 // Bytes is what the image takes of the host's memory.
 func (im *Image) Bytes() int { return len(im.data) }
 
+// image is that of a slot's adapter, whose memory is to be read into data.
+func (e *Engine) image(slot int, data []byte) *Image {
+	r := e.residents[slot]
+	im := &Image{data: data, entries: map[int]slotEntry{}, maxRank: r.maxRank, gains: r.gains}
+	for row, entry := range e.slots.adapter(slot) {
+		im.entries[row] = entry.moved(r.memory.Address, 0)
+	}
+	return im
+}
+
 // Save reads a slot's adapter, as it is between two steps; it stays where it is.
 // Of an adapter in training these are the weights in the compute type, as Publish
 // would serve them.

@@ -96,8 +96,9 @@ func TestGradientIsTheLossesSlope(t *testing.T) {
 			require.NoError(t, b.engine.AttachTraining(3, noisy(b.engine, c.layers...)))
 			spans := b.sequences(3, 50, 2, 33)
 			b.run(spans...)
-			state, err := b.engine.TrainingState(3)
+			training, err := b.engine.TrainingState(3)
 			require.NoError(t, err)
+			state := training.Data
 			norm := 0.0
 			for n, i := len(state)/4, 0; i < n; i += 4 {
 				norm += math.Pow(float64(math.Float32frombits(binary.LittleEndian.Uint32(state[n+i:]))), 2)

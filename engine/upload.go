@@ -7,31 +7,17 @@ import (
 	"loquetier/engine/vk"
 )
 
-// Upload brings an adapter into a slot in pieces, between which steps run. Each
-// piece is a call of Fill, which takes the host's time and may be made while a step
-// is prepared or waited for, then a call of Send, which like all that is the engine's
-// is for the goroutine of its steps, but may find some in flight. After the last piece
-// Finish puts the adapter into its slot; Cancel gives everything back instead. Both
-// are for the space between two steps.
+// Upload brings an adapter into a slot in pieces, between which steps run. After the
+// last piece Finish puts the adapter into its slot; Cancel gives everything back instead.
+// Both are for the space between two steps.
 type Upload struct {
+	delivery
+
 	engine   *Engine
 	slot     int
 	resident *resident
 	trainee  *trainee // nil unless it is to be trained
-	ferry    *ferry
-
-	legs  []leg
-	ready leg                        // the piece that Fill has prepared, of so many bytes
-	calls []func(*vk.Recorder) error // what the device computes, in order, once the contents are there
-	seat  func()                     // enters the adapter into the slot table
-}
-
-// leg is a part of the device's memory that is filled from the host.
-type leg struct {
-	memory   vk.Buffer
-	at, size uint64 // where the rest of it begins, and how much that is
-	read     contents
-	from     uint64 // position in the contents of the rest
+	seat     func()   // enters the adapter into the slot table
 }
 
 // BeginUpload takes the memory for an adapter that is to come into a free slot.
@@ -76,7 +62,7 @@ func (e *Engine) beginUpload(slot int, size uint64) (*Upload, error) {
 		e.device.Free(r.memory)
 		return nil, err
 	}
-	return &Upload{engine: e, slot: slot, resident: r, ferry: f}, nil
+	return &Upload{delivery: delivery{ferry: f}, engine: e, slot: slot, resident: r}, nil
 }
 
 // prepare says what is copied and what the device computes: random numbers and
@@ -119,52 +105,6 @@ func (u *Upload) tensors(memory vk.Buffer, at, size uint64, all []laid) error {
 // Slot is where the adapter is to be.
 func (u *Upload) Slot() int { return u.slot }
 
-// Fill prepares the next piece.
-func (u *Upload) Fill() error {
-	if len(u.legs) == 0 {
-		return nil
-	}
-	l := &u.legs[0]
-	n := u.ferry.piece(0, l.size)
-	dst := u.ferry.next().staging.Host
-	if l.memory.Host != nil {
-		dst = l.memory.Host[l.at:]
-	}
-	if err := l.read(dst[:n], l.from); err != nil {
-		return err
-	}
-	u.ready = leg{memory: l.memory, at: l.at, size: n}
-	if l.at, l.from, l.size = l.at+n, l.from+n, l.size-n; l.size == 0 {
-		u.legs = u.legs[1:]
-	}
-	return nil
-}
-
-// Send gives the device what Fill has prepared, or else the next thing to compute.
-// It says whether there is more to come.
-func (u *Upload) Send() (more bool, err error) {
-	switch {
-	case u.ready.size > 0:
-		err = u.copy()
-	case len(u.calls) > 0:
-		err = u.ferry.submit(u.calls[0])
-		u.calls = u.calls[1:]
-	}
-	return len(u.legs)+len(u.calls) > 0, err
-}
-
-func (u *Upload) copy() error {
-	piece := u.ready
-	u.ready = leg{}
-	if piece.memory.Host != nil {
-		return nil
-	}
-	return u.ferry.submit(func(rec *vk.Recorder) error {
-		rec.Copy(piece.memory, piece.at, u.ferry.next().staging, 0, piece.size)
-		return nil
-	})
-}
-
 // Finish puts the adapter into its slot. On an error the slot stays free.
 func (u *Upload) Finish() error {
 	if err := u.finish(); err != nil {
@@ -177,7 +117,7 @@ func (u *Upload) Finish() error {
 
 func (u *Upload) finish() error {
 	e := u.engine
-	if u.ready.size > 0 || len(u.legs)+len(u.calls) > 0 {
+	if !u.complete() {
 		return errors.New("BUG: an upload is finished before its last piece")
 	}
 	if err := firstError(u.ferry.settle(), e.checkFree(u.slot), e.growShrink(u.resident.maxRank)); err != nil {
@@ -204,15 +144,9 @@ func (u *Upload) Cancel() {
 
 // Run does all of it at once, in the space between two steps.
 func (u *Upload) Run() error {
-	for more := true; more; {
-		err := u.Fill()
-		if err == nil {
-			more, err = u.Send()
-		}
-		if err != nil {
-			u.Cancel()
-			return err
-		}
+	if err := u.all(); err != nil {
+		u.Cancel()
+		return err
 	}
 	return u.Finish()
 }

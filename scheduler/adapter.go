@@ -1,5 +1,7 @@
 package scheduler
 
+import "fmt"
+
 // Adapter is one request's way to an adapter that need not be on the device when
 // the request is submitted. While it is not, the request waits and holds up nobody
 // else. The methods are called by the scheduler's loop, so they must be quick, and may
@@ -8,6 +10,8 @@ type Adapter interface {
 	Name() string // requests of one name queue together
 	// Ready tells whether Hold has an answer.
 	Ready() bool
+	// Lacks says why it has none, for those who have waited in vain; nil: it is on its way.
+	Lacks() error
 	// Hold keeps a version in its slot until Release, or says why it never can.
 	Hold() (slot int, version uint64, err error)
 	// Release is called once, when the request has ended, held or not. A request
@@ -31,6 +35,14 @@ func (q *sequence) user() user {
 
 // ready tells whether a request's adapter is there, or never will be.
 func (q *sequence) ready() bool { return q.Adapter == nil || q.held || q.Adapter.Ready() }
+
+// lacks adds to an error why a request's adapter is not there.
+func (q *sequence) lacks(err error) error {
+	if why := q.Adapter.Lacks(); why != nil {
+		return fmt.Errorf("%w: %w", err, why)
+	}
+	return fmt.Errorf("%w: adapter %s is on its way", err, q.Adapter.Name())
+}
 
 // hold makes sure of a request's adapter, from now on to the request's end.
 func (q *sequence) hold() (err error) {

@@ -20,6 +20,7 @@ type shelf struct {
 	version map[string]uint64
 	holds   map[string]int
 	broken  map[string]error
+	lacks   error
 }
 
 func newShelf() *shelf {
@@ -39,6 +40,8 @@ func (v *visit) Ready() bool {
 	_, there := v.shelf.slots[v.name]
 	return there || v.shelf.broken[v.name] != nil
 }
+
+func (v *visit) Lacks() error { return v.shelf.lacks }
 
 func (v *visit) Hold() (int, uint64, error) {
 	if err := v.shelf.broken[v.name]; err != nil {
@@ -243,4 +246,35 @@ func exchange(t *testing.T, random *rand.Rand, label string) {
 	for _, n := range adapters.holds {
 		require.Zero(t, n, label)
 	}
+}
+
+// A request whose adapter does not come ends at its time, with the reason, whether or not
+// anything else runs.
+func TestAnAdapterThatDoesNotCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, adapters := newSim(100, 8, 20), newShelf()
+		s := New(m, WithLimits(Limits{Wait: 20 * stepTime}))
+		stop := begin(s)
+		submit := func(name string) <-chan Event {
+			r, _ := adapters.on(name, ask(0, 5, 3))
+			stream, err := s.Submit(t.Context(), r)
+			require.NoError(t, err)
+			return stream
+		}
+		begun := time.Now()
+		late := submit("b")
+		require.EqualError(t, last(late).Err, "the request has waited too long: 20ms, the limit is 20ms: adapter b is on its way")
+		assert.Less(t, time.Since(begun), 21*stepTime)
+		adapters.lacks = errors.New("no free slot")
+		running, err := s.Submit(t.Context(), ask(0, 5, 30))
+		require.NoError(t, err)
+		late = submit("b")
+		err = last(late).Err
+		require.ErrorIs(t, err, ErrWaitedTooLong)
+		require.ErrorIs(t, err, adapters.lacks)
+		require.ErrorContains(t, err, "the limit is 20ms: no free slot")
+		require.Equal(t, Length, last(running).Finish)
+		require.NoError(t, stop())
+		require.NoError(t, atRest(s))
+	})
 }

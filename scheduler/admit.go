@@ -135,9 +135,25 @@ func (s *Scheduler) drop(from func(*queue, func(*sequence) bool), reason func(*s
 func (s *Scheduler) overdue() func(*sequence) error {
 	now := time.Now()
 	return func(q *sequence) error {
-		if waited := now.Sub(q.arrived); waited > s.limits.Wait && !q.resumes {
-			return fmt.Errorf("%w: %v, the limit is %v", ErrWaitedTooLong, waited.Round(time.Millisecond), s.limits.Wait)
+		waited := now.Sub(q.arrived)
+		if waited <= s.limits.Wait || q.resumes {
+			return nil
 		}
+		err := fmt.Errorf("%w: %v, the limit is %v", ErrWaitedTooLong, waited.Round(time.Millisecond), s.limits.Wait)
+		if !q.ready() {
+			err = q.lacks(err)
+		}
+		return err
+	}
+}
+
+// patience is when a request that waits will have waited too long; nil: never.
+func (s *Scheduler) patience() <-chan time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oldest := s.waiting.oldest()
+	if s.limits.Wait == 0 || oldest == nil {
 		return nil
 	}
+	return time.After(max(time.Millisecond, time.Until(oldest.arrived.Add(s.limits.Wait))+1))
 }

@@ -136,6 +136,7 @@ func (s *Scheduler) round(ctx context.Context) error {
 	}
 	select {
 	case <-s.wake:
+	case <-s.patience():
 	case <-ctx.Done():
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 )
 
 // checkpoint is job.json: what a job needs to go on beside the adapter's
@@ -136,7 +135,7 @@ func (j *Job) resume() error {
 	if err != nil {
 		return fmt.Errorf("resume %s: %w", j.config.Out, err)
 	}
-	j.at, j.saved, j.everSaved = c.Progress, c.Progress, true
+	j.at, j.saved, j.everSaved, j.written = c.Progress, c.Progress, true, &c.Progress.Step
 	return nil
 }
 
@@ -186,67 +185,4 @@ func (j *Job) complete(c checkpoint) (err error) {
 	}
 	j.log, err = openLog(j.folder.path(logFile), c.LogBytes, j.config.Log)
 	return err
-}
-
-// save writes a checkpoint, if anything has changed since the last one. On an
-// error the last one stays.
-func (j *Job) save() error {
-	if j.everSaved && j.saved == j.at {
-		return nil
-	}
-	if err := j.write(); err != nil {
-		stays := "there is no earlier one"
-		if j.everSaved {
-			stays = fmt.Sprintf("the one of step %d stays", j.saved.Step)
-		}
-		return fmt.Errorf("save the checkpoint of step %d: %w: %s", j.at.Step, err, stays)
-	}
-	j.tell(Event{Kind: Saved, Step: j.at.Step, Path: j.folder.path(stateDir, j.folder.latest)})
-	return nil
-}
-
-func (j *Job) write() error {
-	if err := j.config.disk.Sync(j.log.file); err != nil {
-		return fmt.Errorf("write the log: %w", err)
-	}
-	if err := j.folder.add(j.at.Step, j.fill); err != nil {
-		return err
-	}
-	j.saved, j.everSaved = j.at, true
-	if err := j.folder.publish(); err != nil {
-		return err
-	}
-	if err := replace(j.config.disk, j.folder.path(curveFile), j.log.curve.SVG); err != nil {
-		return err
-	}
-	return j.folder.clean()
-}
-
-// fill writes a checkpoint's files.
-func (j *Job) fill(dir string) error {
-	adapter, err := j.config.Trainee.Adapter()
-	if err != nil {
-		return err
-	}
-	if !adapter.Finite() {
-		return errors.New("the adapter has numbers that are not finite: lower --lr")
-	}
-	if err := j.config.WriteAdapter(adapter, dir); err != nil {
-		return err
-	}
-	state, err := j.config.Trainee.State()
-	if err != nil {
-		return err
-	}
-	if err := j.config.disk.Write(filepath.Join(dir, stateFile), whole(state)); err != nil {
-		return err
-	}
-	data, err := json.MarshalIndent(checkpoint{
-		Version: checkpointVersion, Base: j.config.Base, Settings: j.config.Settings, Data: j.data,
-		Progress: j.at, LogBytes: j.log.bytes, State: markBlob(state),
-	}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return j.config.disk.Write(filepath.Join(dir, jobFile), whole(data))
 }

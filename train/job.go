@@ -14,10 +14,12 @@ import (
 
 // Trainee is what a job needs of the device: an adapter that is being trained.
 type Trainee interface {
-	Slot() int                             // where it is
-	Adapter() (*virtualmod.Adapter, error) // the weights now, in float32
-	State() ([]byte, error)                // all that its next updates depend on, opaque
-	Restore(state []byte) error            // puts back what State gave
+	Slot() int // where it is
+	// Snapshot keeps what it is between two steps, in the goroutine that runs them. read,
+	// which is called once, from another one, gives the weights, in float32, and all that
+	// the next updates depend on, opaque.
+	Snapshot() (read func() (*virtualmod.Adapter, []byte, error), err error)
+	Restore(state []byte) error // puts back what read gave
 }
 
 // Config is a job: what is trained on what, and where it goes.
@@ -37,7 +39,7 @@ type Config struct {
 
 	Trainee      Trainee
 	WriteAdapter func(a *virtualmod.Adapter, dir string) error // writes a PEFT folder's files into a folder
-	Events       func(Event)                                   // called from the job's goroutine; must not block for long; nil: nobody listens
+	Events       func(Event)                                   // called one after the other, mostly from the job's goroutine; must not block for long; nil: nobody listens
 	Log          io.Writer                                     // also gets the log's lines; nil: nobody does
 
 	disk disk             // nil: the real one
@@ -60,11 +62,15 @@ type progress struct {
 }
 
 // Job fine-tunes one adapter in steps that others run. Its methods are for one
-// goroutine, between steps, but for Stop, DetachSoon, Ended and Err, which are for any.
+// goroutine, between steps, but for Stop, Detach, Done, Ended and Err, which are for any.
 //
 // An optimizer step is so many sequences; they ride in as few engine steps as
 // they fit into, and the update with the last of them. Evaluations ride too, and
 // nothing is trained before one is complete.
+//
+// Checkpoints are written beside all that. A job that is due to save while the one before
+// is still being written does so when that is over. One that has no more work is done, and
+// has ended once its last checkpoint is written.
 type Job struct {
 	config Config
 	steps  int // of the whole run
@@ -72,11 +78,14 @@ type Job struct {
 	order  *Order
 	data   dataMark
 	log    *runLog
-	folder folder
+	folder folder // for the goroutine of a save, once the job runs
 
 	at         progress
-	saved      progress // in the last checkpoint
+	saves      []*save  // that have not been settled, in their order
+	saved      progress // of the last of them, or of those before
 	everSaved  bool
+	owes       bool        // a checkpoint: it was due while another was written
+	written    *int        // step of the checkpoint that counts, nil: there is none; for the goroutine of a save
 	evaluation *evaluation // nil: none has begun
 	offered    pack
 	update     bool // with the last offer
@@ -85,6 +94,7 @@ type Job struct {
 
 	mu          sync.Mutex // guards what follows
 	detachments []detachment
+	done        bool
 
 	stopping atomic.Bool
 	ended    chan struct{}
@@ -181,25 +191,24 @@ func (j *Job) Curve() Curve { return j.log.curve }
 // Stop asks the job to save and end before the next step. It can be resumed.
 func (j *Job) Stop() { j.stopping.Store(true) }
 
-// Ended is closed when the job has ended.
+// Ended is closed when the job has ended: nothing of it is under way any more.
 func (j *Job) Ended() <-chan struct{} { return j.ended }
 
-// Err is why the job failed; nil where it has not.
+// Err is why the job failed, once it has ended; nil where it has not.
 func (j *Job) Err() error {
-	if !j.Done() {
-		return nil
-	}
-	return j.err
-}
-
-// Done tells that there will be no more work.
-func (j *Job) Done() bool {
 	select {
 	case <-j.ended:
-		return true
+		return j.err
 	default:
-		return false
+		return nil
 	}
+}
+
+// Done tells that there will be no more work. The last checkpoint may still be on its way.
+func (j *Job) Done() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.done
 }
 
 // Fail ends the job with an error. The checkpoints there are stay.
@@ -209,14 +218,37 @@ func (j *Job) Fail(err error) {
 	}
 }
 
-// end closes what is open and tells that the job has ended.
+// finish saves and ends.
+func (j *Job) finish() {
+	j.save(true)
+	j.end(nil)
+}
+
+// end lets the job offer no more work. It ends when what it saves is written.
 func (j *Job) end(err error) {
-	j.err = errors.Join(err, j.log.close())
-	j.tell(Event{Kind: Ended, Step: j.at.Step, Err: j.err})
 	j.mu.Lock()
-	close(j.ended) // the last event has been taken when others see the end
+	j.done = true
+	refused := j.detachments
+	j.detachments = nil
 	j.mu.Unlock()
-	j.detachAll()
+	for _, d := range refused {
+		d.done <- j.hasEnded()
+	}
+	if len(j.saves) == 0 {
+		j.close(err)
+	} else {
+		go j.close(err)
+	}
+}
+
+// close waits for the saves, closes what is open and tells that the job has ended.
+func (j *Job) close(err error) {
+	for _, s := range j.saves {
+		<-s.done
+	}
+	j.err = errors.Join(err, j.settle(), j.log.close())
+	j.tell(Event{Kind: Ended, Step: j.at.Step, Err: j.err})
+	close(j.ended) // the last event has been taken when others see the end
 }
 
 func (j *Job) tell(e Event) {
@@ -224,6 +256,3 @@ func (j *Job) tell(e Event) {
 		j.config.Events(e)
 	}
 }
-
-// finish saves and ends.
-func (j *Job) finish() { j.end(j.save()) }

@@ -9,35 +9,18 @@ import (
 	"path/filepath"
 )
 
-// Detach writes the job as it is to w, as a job file, from which Unpack makes
-// the folder to resume it elsewhere: the losses from there on are those it would
-// have had here. It may be called from the job's goroutine wherever Next may, also in
-// the middle of an accumulation or an evaluation (which begins anew where the job
-// goes on). It saves a checkpoint first. Whether or not there is an error,
-// the job goes on: who knows that it has arrived calls Leave. w decides how long
-// the steps wait; into a buffer or a local file it is not long.
-func (j *Job) Detach(w io.Writer) error {
-	if j.Done() {
-		return j.hasEnded()
-	}
-	err := j.save()
-	if err == nil {
-		err = j.folder.pack(w)
-	}
-	if err != nil {
-		return fmt.Errorf("detach %s: %w", j.config.Out, err)
-	}
-	return nil
-}
-
-// DetachSoon has the job detached as soon as no step and no backward pass of it is
-// under way, whatever else runs, and tells on the channel how that went. It may be
-// called from any goroutine.
-func (j *Job) DetachSoon(w io.Writer) <-chan error {
+// Detach has the job written to w, as a job file, as it is when no step and no backward
+// pass of it is under way: soon, and it may be in the middle of an accumulation or an
+// evaluation (which begins anew where the job goes on). Unpack makes the folder to resume it
+// elsewhere of that: the losses from there on are those it would have had here. A
+// checkpoint is saved first; the job and all else go on meanwhile, only its later checkpoints
+// wait. It tells on the channel how that went. Whether or not there is an error the job goes
+// on: who knows that it has arrived calls Leave. It may be called from any goroutine.
+func (j *Job) Detach(w io.Writer) <-chan error {
 	d := detachment{w, make(chan error, 1)}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.Done() {
+	if j.done {
 		d.done <- j.hasEnded()
 	} else {
 		j.detachments = append(j.detachments, d)
@@ -51,14 +34,14 @@ type detachment struct {
 	done chan error
 }
 
-// detachAll does what was asked for by DetachSoon.
+// detachAll does what was asked for by Detach.
 func (j *Job) detachAll() {
 	j.mu.Lock()
 	all := j.detachments
 	j.detachments = nil
 	j.mu.Unlock()
-	for _, d := range all {
-		d.done <- j.Detach(d.to)
+	if len(all) > 0 {
+		j.save(false, all...)
 	}
 }
 

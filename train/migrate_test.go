@@ -21,6 +21,13 @@ func elsewhere(t *testing.T, file io.Reader, c Config) (Config, *Job, device) {
 	return c, j, d
 }
 
+// detached detaches a job now, between two of its steps.
+func detached(j *Job, to io.Writer) error {
+	done := j.Detach(to)
+	j.keepUp()
+	return <-done
+}
+
 // Wherever it is cut off, in the middle of an accumulation or an evaluation
 // too, both sides would go on to the same end.
 func TestAJobThatMovesGoesOnAsIfItHadStayed(t *testing.T) {
@@ -35,7 +42,7 @@ func TestAJobThatMovesGoesOnAsIfItHadStayed(t *testing.T) {
 			d.step(t, j, c.Rows, c.Blocks)
 		}
 		if j.Done() {
-			require.ErrorContains(t, j.Detach(io.Discard), "the job has ended")
+			require.ErrorContains(t, detached(j, io.Discard), "the job has ended")
 			break
 		}
 		if j.at.Cursor != j.at.Step*6 {
@@ -45,7 +52,7 @@ func TestAJobThatMovesGoesOnAsIfItHadStayed(t *testing.T) {
 			evaluating++
 		}
 		var file bytes.Buffer
-		require.NoError(t, j.Detach(&file))
+		require.NoError(t, detached(j, &file))
 		require.False(t, j.Done())
 
 		there, moved, e := elsewhere(t, &file, c)
@@ -95,14 +102,14 @@ func TestAJobThatCannotMoveStays(t *testing.T) {
 		d.step(t, j, c.Rows, c.Blocks)
 	}
 	var file bytes.Buffer
-	require.NoError(t, j.Detach(&file))
+	require.NoError(t, detached(j, &file))
 	folder := tree(t, c.Out)
 	for room := 0; room < file.Len(); room += 1 + room/40 {
-		require.ErrorIs(t, j.Detach(&narrow{room}), syscall.ENOSPC)
+		require.ErrorIs(t, detached(j, &narrow{room}), syscall.ENOSPC)
 		require.False(t, j.Done())
 		require.Equal(t, folder, tree(t, c.Out))
 	}
-	require.NoError(t, j.Detach(&narrow{file.Len()}))
+	require.NoError(t, detached(j, &narrow{file.Len()}))
 	d.drive(t, j, c.Rows, c.Blocks)
 	require.NoError(t, j.Err())
 	require.Equal(t, want, leftBy(t, c))
@@ -122,7 +129,7 @@ func TestAJobThatCannotSaveStays(t *testing.T) {
 	}
 	onDisk.job = &j
 	var file bytes.Buffer
-	require.ErrorIs(t, j.Detach(&file), syscall.ENOSPC)
+	require.ErrorIs(t, detached(j, &file), syscall.ENOSPC)
 	require.Zero(t, file.Len())
 	onDisk.job = &none
 	d.drive(t, j, c.Rows, c.Blocks)
@@ -161,7 +168,7 @@ func TestWhatAJobDoesAfterDetachIsNotInTheFile(t *testing.T) {
 		d.step(t, j, c.Rows, c.Blocks)
 	}
 	var file bytes.Buffer
-	require.NoError(t, j.Detach(&file))
+	require.NoError(t, detached(j, &file))
 	d.drive(t, j, c.Rows, c.Blocks)
 	info, err := InspectFile(&file)
 	require.NoError(t, err)
@@ -181,11 +188,11 @@ func TestAJobIsDetachedBetweenItsSteps(t *testing.T) {
 		d.step(t, j, c.Rows, c.Blocks)
 	}
 	var early, late bytes.Buffer
-	first := j.DetachSoon(&early)
+	first := j.Detach(&early)
 	spans, updates := j.Next(c.Rows, c.Blocks)
 	require.NoError(t, <-first)
-	second := j.DetachSoon(&late)
-	failed := j.DetachSoon(&narrow{10})
+	second := j.Detach(&late)
+	failed := j.Detach(&narrow{10})
 	before := j.at.Cursor
 	require.Empty(t, second)
 	d.answer(t, j, spans, updates, c.Rows, c.Blocks)
@@ -195,7 +202,7 @@ func TestAJobIsDetachedBetweenItsSteps(t *testing.T) {
 	require.NoError(t, j.Err())
 	require.NoError(t, <-second)
 	require.ErrorIs(t, <-failed, syscall.ENOSPC)
-	require.ErrorContains(t, <-j.DetachSoon(io.Discard), "the job has ended")
+	require.ErrorContains(t, <-j.Detach(io.Discard), "the job has ended")
 	require.Equal(t, want, leftBy(t, c))
 	for _, file := range []*bytes.Buffer{&early, &late} {
 		there, moved, e := elsewhere(t, file, c)
@@ -209,7 +216,7 @@ func TestAJobIsDetachedBetweenItsSteps(t *testing.T) {
 func TestAJobThatEndsIsNotDetached(t *testing.T) {
 	c, _ := config(t)
 	j := newTestJob(t, c)
-	asked := j.DetachSoon(io.Discard)
+	asked := j.Detach(io.Discard)
 	j.Leave()
 	require.ErrorContains(t, <-asked, "the job has ended")
 }

@@ -39,11 +39,13 @@ type simState struct {
 
 func (s *sim) Slot() int { return s.slot }
 
-func (s *sim) Adapter() (*virtualmod.Adapter, error) {
-	return &virtualmod.Adapter{Name: fmt.Sprint(s.Weight)}, nil
+func (s *sim) Snapshot() (func() (*virtualmod.Adapter, []byte, error), error) {
+	now := s.simState
+	return func() (*virtualmod.Adapter, []byte, error) {
+		state, err := json.Marshal(now)
+		return &virtualmod.Adapter{Name: fmt.Sprint(now.Weight)}, state, err
+	}, nil
 }
-
-func (s *sim) State() ([]byte, error) { return json.Marshal(s.simState) }
 
 func (s *sim) Restore(state []byte) error { return json.Unmarshal(state, &s.simState) }
 
@@ -80,12 +82,25 @@ func (s *sim) update(u batch.Update) float64 {
 	return math.Abs(g)
 }
 
-// step lets a job offer work and answers it; it checks what was offered.
+// step lets a job offer work and answers it; it checks what was offered, and waits until
+// what the job saves is written.
 func (d device) step(t *testing.T, j *Job, rows, blocks int) ([]batch.Span, []batch.Update) {
 	t.Helper()
 	spans, updates := j.Next(rows, blocks)
 	d.answer(t, j, spans, updates, rows, blocks)
+	written(j)
 	return spans, updates
+}
+
+// written waits for what a job saves, and for its end where it has no more work.
+func written(j *Job) {
+	if j.Done() {
+		<-j.Ended()
+		return
+	}
+	for _, s := range j.saves {
+		<-s.done
+	}
 }
 
 // answer answers what a job has offered.

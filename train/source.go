@@ -15,7 +15,7 @@ import (
 // nothing where the next sequence does not fit or the job has ended. What it
 // offers is to be answered by Commit or Fail.
 func (j *Job) Next(rows, blocks int) ([]batch.Span, []batch.Update) {
-	j.detachAll()
+	j.keepUp()
 	for !j.Done() {
 		if j.stopping.Load() {
 			j.finish()
@@ -35,6 +35,22 @@ func (j *Job) Next(rows, blocks int) ([]batch.Span, []batch.Update) {
 		j.skipEmptyStep()
 	}
 	return nil, nil
+}
+
+// keepUp sees to what has come of checkpoints and to what was asked for meanwhile.
+func (j *Job) keepUp() {
+	if j.Done() {
+		return
+	}
+	if err := j.settle(); err != nil {
+		j.end(err)
+		return
+	}
+	if j.owes && len(j.saves) == 0 {
+		j.owes = false
+		j.save(true)
+	}
+	j.detachAll()
 }
 
 // lastCursor is the position after the optimizer step's last sequence.
@@ -148,7 +164,11 @@ func (j *Job) saveIfDue() error {
 	if every := j.config.Settings.SaveEvery; every == 0 || j.at.Step%every != 0 || j.at.Step >= j.until {
 		return nil
 	}
-	return j.save()
+	err := j.settle()
+	if j.owes = len(j.saves) > 0; !j.owes {
+		j.save(true)
+	}
+	return err
 }
 
 // skipEmptyStep ends an optimizer step without any target: there is no loss.

@@ -116,11 +116,25 @@ func (b *bench) train(seed uint64) *Trainee {
 // learn stands for a job's updates: it changes all weights.
 func (b *bench) learn(t *Trainee, by float32) {
 	b.Helper()
-	state, err := t.State()
+	_, state := b.snapshot(t)
+	scaled(state, by)
+	require.NoError(b, t.Restore(state))
+}
+
+// snapshot is what a job's updates depend on, and its adapter.
+func (b *bench) snapshot(t *Trainee) (*Adapter, []byte) {
+	b.Helper()
+	read, err := t.Snapshot()
 	require.NoError(b, err)
+	a, state, err := read()
+	require.NoError(b, err)
+	return a, state
+}
+
+// scaled multiplies the weights of a training state.
+func scaled(state []byte, by float32) {
 	for weights := state[:len(state)/4]; len(weights) > 0; weights = weights[4:] {
 		w := math.Float32frombits(binary.LittleEndian.Uint32(weights))
 		binary.LittleEndian.PutUint32(weights, math.Float32bits(w*by))
 	}
-	require.NoError(b, t.Restore(state))
 }

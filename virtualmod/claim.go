@@ -3,7 +3,10 @@ package virtualmod
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+
+	"loquetier/engine"
 )
 
 // A Claim is the way of a request, from when it is queued to its end, to the
@@ -128,6 +131,28 @@ func (c *Claim) ready() bool {
 	}
 	l, err := c.base.find(c.name)
 	return err != nil || !c.waits(l)
+}
+
+// Lacks says what an adapter that is not ready lacks: a slot, or memory beside what is in
+// use. nil: it is on its way, or its turn comes.
+func (c *Claim) Lacks() error {
+	b := c.base
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.ready() {
+		return nil
+	}
+	err := error(nil)
+	if b.idle() == nil {
+		_, err = b.freeSlot()
+	}
+	if err == nil && c.want.full {
+		err = engine.ErrOutOfMemory
+	}
+	if err != nil {
+		return fmt.Errorf("load adapter %s: %w", c.name, err)
+	}
+	return nil
 }
 
 // Hold leases the current version until Release, or says why there is none to be

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"loquetier/engine"
@@ -25,10 +26,11 @@ type Loop interface {
 // goroutine. Where there is no slot or memory it waits for one: versions that nobody
 // uses make room, the least recently acquired first. Where all are in use, the one
 // that has had its slot longest yields it, once it has had it for a while: requests
-// that run end on it, new ones wait for their turn.
+// that run end on it, new ones wait for their turn. What jobs hold comes free at their end.
 type Loader struct {
-	base *Base
-	loop Loop
+	base  *Base
+	loop  Loop
+	ended sync.Mutex // see afterwards
 }
 
 // NewLoader makes a loader for a base whose steps a loop runs. A base has one.
@@ -69,6 +71,14 @@ func (l *Loader) Run(ctx context.Context) {
 	}
 }
 
+// afterwards cleans up where the loop has ended: no step runs any more, but others may be
+// cleaning up.
+func (l *Loader) afterwards(f func()) {
+	l.ended.Lock()
+	defer l.ended.Unlock()
+	f()
+}
+
 // loadNoMore tells all who wait for an adapter, now or later, that none will come.
 func (b *Base) loadNoMore() {
 	b.mu.Lock()
@@ -102,9 +112,16 @@ func (l *Loader) putAway(v *version) error {
 	return cmp.Or(err, stopped)
 }
 
-// send sends an upload piece by piece while it is wanted. Where it cannot, or is
-// not, the upload is given up; errAbandoned tells of the second.
-func (l *Loader) send(u *engine.Upload, wanted func() bool) error {
+// cargo is what comes onto the device piece by piece.
+type cargo interface {
+	Fill() error
+	Send() (more bool, err error)
+	Cancel()
+}
+
+// send sends a cargo piece by piece while it is wanted. Where it cannot, or is not, the
+// cargo is abandoned between two steps; errAbandoned tells of the second.
+func (l *Loader) send(u cargo, abandon func(), wanted func() bool) error {
 	for more := true; more; {
 		err := u.Fill()
 		var stopped error
@@ -117,8 +134,8 @@ func (l *Loader) send(u *engine.Upload, wanted func() bool) error {
 		if err == nil && stopped == nil {
 			continue
 		}
-		if closed := l.loop.Do(func() { l.base.abandon(u) }); closed != nil {
-			u.Cancel() // no step runs any more
+		if closed := l.loop.Do(abandon); closed != nil {
+			l.afterwards(u.Cancel)
 			return closed
 		}
 		return cmp.Or(err, stopped)
@@ -245,10 +262,10 @@ func (b *Base) beginLoad(w *want) (u *engine.Upload, v *version, err error) {
 	return u, v, nil
 }
 
-// used tells whether any version is in use, and so may come free.
+// used tells whether requests or jobs use the device, of which something may come free.
 func (b *Base) used() bool {
-	for _, v := range b.residents {
-		if v != nil {
+	for slot, v := range b.residents {
+		if v != nil || b.jobs[slot] || b.coming[slot] {
 			return true
 		}
 	}
@@ -280,7 +297,7 @@ func (b *Base) makeRoom(begin func(slot int) (*engine.Upload, error)) (u *engine
 
 // upload sends a version piece by piece.
 func (l *Loader) upload(w *want, v *version, u *engine.Upload) error {
-	err := l.send(u, func() bool { return l.base.stillWanted(w, v) })
+	err := l.send(u, func() { l.base.abandon(u) }, func() bool { return l.base.stillWanted(w, v) })
 	switch {
 	case errors.Is(err, errAbandoned):
 		return nil // what is wanted now is seen to next
@@ -289,7 +306,7 @@ func (l *Loader) upload(w *want, v *version, u *engine.Upload) error {
 	}
 	stopped := l.loop.Do(func() { l.base.endLoad(w, v, u) })
 	if stopped != nil {
-		u.Cancel()
+		l.afterwards(u.Cancel)
 	}
 	return stopped
 }
@@ -347,21 +364,28 @@ func (b *Base) endLoad(w *want, v *version, u *engine.Upload) {
 func (l *Loader) save(v *version) (err, stopped error) {
 	var d *engine.Download
 	stopped = l.loop.Beside(func() { d, err = l.base.engine.BeginSave(v.slot) })
-	for more := true; more && stopped == nil && err == nil; {
-		if stopped = l.loop.Beside(func() { more, err = d.Send() }); stopped == nil && err == nil {
-			d.Take()
-		}
-	}
 	if d != nil {
-		if closed := l.loop.Beside(d.Close); closed != nil {
-			d.Close()
-		}
+		err, stopped = l.fetch(d)
 	}
 	l.base.mu.Lock()
 	defer l.base.mu.Unlock()
 	v.leases--
 	if stopped == nil && err == nil {
 		v.host = image{d.Image()}
+	}
+	return err, stopped
+}
+
+// fetch has a download come piece by piece, and ends it. The second error: the loop has
+// ended.
+func (l *Loader) fetch(d *engine.Download) (err, stopped error) {
+	for more := true; more && stopped == nil && err == nil; {
+		if stopped = l.loop.Beside(func() { more, err = d.Send() }); stopped == nil && err == nil {
+			d.Take()
+		}
+	}
+	if closed := l.loop.Beside(d.Close); closed != nil {
+		l.afterwards(d.Close)
 	}
 	return err, stopped
 }

@@ -8,36 +8,61 @@ import (
 	"loquetier/engine"
 )
 
-// Publish is Trainee.Publish while steps run: what has to make room and is nowhere
-// else is read first, piece by piece.
+// Publish is Trainee.Publish while steps run. What has to make room and is nowhere
+// else is read first, piece by piece. Where there is no room the weights of the moment are
+// set aside, read the same way, and published into host memory.
 func (l *Loader) Publish(t *Trainee, name string) error {
+	if err := l.publish(t, name); err != nil {
+		return fmt.Errorf("publish adapter %s: %w", name, err)
+	}
+	return nil
+}
+
+func (l *Loader) publish(t *Trainee, name string) error {
 	for {
-		var err error
-		stopped := l.loop.Do(func() {
-			err = l.base.locked(func() error {
-				if idle := l.base.idle(); idle != nil && idle.unsaved() && !l.base.hasSlot() {
-					return idle.stay()
-				}
-				return t.publish(name)
-			})
-		})
+		aside, err := l.beginPublish(t, name)
 		var u unsavedError
 		switch {
-		case stopped != nil:
-			err = stopped
 		case errors.As(err, &u):
-			if err, stopped = l.save(u.version); err == nil && stopped == nil {
-				continue
+			if err := cmp.Or(l.save(u.version)); err != nil {
+				return err
 			}
-			err = cmp.Or(err, stopped)
-		case err == nil:
-			return nil
+			continue
+		case err != nil || aside == nil:
+			return err
 		}
-		return fmt.Errorf("publish adapter %s: %w", name, err)
+		if err := cmp.Or(l.fetch(aside)); err != nil {
+			return err
+		}
+		return l.base.locked(func() error {
+			t.publishOnHost(name, aside.Image())
+			return nil
+		})
 	}
 }
 
-// Train is Base.Train while steps run.
+// beginPublish publishes in a slot or, where there is none, sets the weights aside.
+func (l *Loader) beginPublish(t *Trainee, name string) (aside *engine.Download, err error) {
+	b := l.base
+	stopped := l.loop.Do(func() {
+		err = b.locked(func() error {
+			if idle := b.idle(); idle != nil && idle.unsaved() && !b.hasSlot() {
+				return idle.stay()
+			}
+			err := t.publishInSlot(name)
+			if !wantsRoom(err) {
+				return err
+			}
+			if aside, err = b.engine.SnapshotAdapter(t.slot); errors.Is(err, engine.ErrOutOfMemory) {
+				return t.publish(name)
+			}
+			return err
+		})
+	})
+	return aside, cmp.Or(err, stopped)
+}
+
+// Train is Base.Train while steps run. The loader reads and restores the adapter, too.
 func (l *Loader) Train(a *Adapter) (*Trainee, error) {
 	t, err := l.train(a)
 	if err != nil {
@@ -58,10 +83,10 @@ func (l *Loader) train(a *Adapter) (*Trainee, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err = l.send(u, func() bool { return true }); err == nil {
+		if err = l.send(u, func() { l.base.abandon(u) }, func() bool { return true }); err == nil {
 			err = l.endTraining(u)
 		}
-		return &Trainee{base: l.base, slot: u.Slot(), shape: a}, err
+		return &Trainee{base: l.base, loader: l, slot: u.Slot(), shape: a}, err
 	}
 }
 
@@ -92,7 +117,24 @@ func (l *Loader) endTraining(u *engine.Upload) (err error) {
 		})
 	})
 	if stopped != nil {
-		u.Cancel()
+		l.afterwards(u.Cancel)
+	}
+	return cmp.Or(err, stopped)
+}
+
+// restore brings a training state back piece by piece.
+func (l *Loader) restore(t *Trainee, state []byte) error {
+	var r *engine.Restore
+	var err error
+	stopped := l.loop.Beside(func() { r, err = l.base.engine.BeginRestore(t.slot, state) })
+	if err := cmp.Or(err, stopped); err != nil {
+		return err
+	}
+	if err := l.send(r, r.Cancel, func() bool { return true }); err != nil {
+		return err
+	}
+	if stopped = l.loop.Do(func() { err = r.Finish() }); stopped != nil {
+		l.afterwards(r.Cancel)
 	}
 	return cmp.Or(err, stopped)
 }
