@@ -91,13 +91,12 @@ func schedule(t *testing.T, e *engine.Engine, visits ...visit) ([]told, schedule
 	for i := range visits {
 		all = append(all, listen(<-streams[i]))
 	}
-	stats := s.Stats()
 	stop()
 	require.NoError(t, <-ran)
 	for _, f := range leave {
 		f()
 	}
-	return all, stats
+	return all, s.Stats() // all is noted: a stream's end is told before
 }
 
 // beginnings are sequences of the stories model's own language.
