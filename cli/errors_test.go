@@ -81,7 +81,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 		{ask + "--adapter a=foreign", 1, `generate: attach adapter a: adapter of another base: foreign/adapter_model.safetensors: tensor "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight" has shape [16 64], its module in the base has [16 192]`},
 		{ask + "--adapter a=short", 1, "generate: attach adapter a: short/adapter_model.safetensors: the header's length is 6024 bytes, the file has 992 after it: the file is cut short"},
 		{ask + "--adapter a=bad", 1, "generate: attach adapter a: bad/adapter_config.json: not a JSON object: unexpected end of JSON input"},
-		{ask + "--adapter a=stories/upper --adapter a=stories/math", 1, "generate: attach adapter a: the name is taken"},
+		{ask + "--adapter a=stories/upper --adapter x/a", 2, `generate: --adapter "x/a": the name a is taken by another: choose a name by NAME=DIR`},
 		{"bench decode --model stories --adapters 2 --slots 1", 1, "bench decode: load adapter stories/shakespeare: no free slot: of 1 slots requests use 1 and training 0"},
 		{ask + "--context 5000", 1, "generate: --context 5000: model stories was made for at most 1024 tokens"},
 		{ask + "--cache-tokens 16 --max-tokens 100", 1, "generate: the prompt's 2 tokens and 100 to generate need 7 cache blocks, but there are 1"},

@@ -107,6 +107,9 @@ func modelOptionsOf(c *cli.Context) (modelOptions, error) {
 		if err != nil {
 			return o, err
 		}
+		if slices.ContainsFunc(o.adapters, func(other adapterOption) bool { return other.name == a.name }) {
+			return o, usagef("--adapter %q: the name %s is taken by another: choose a name by NAME=DIR", text, a.name)
+		}
 		o.adapters = append(o.adapters, a)
 	}
 	return o, o.check(c)

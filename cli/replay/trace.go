@@ -30,6 +30,9 @@ func ReadTrace(name string, r io.Reader) (Load, error) {
 	number := 1
 	for ; lines.Scan(); number++ {
 		line := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff"))
+		if number == 1 && (&traceReader{}).take(line) == nil {
+			return Load{}, errors.New("line 1 is a request: a trace begins with a header, as time,prompt,generated")
+		}
 		if number == 1 || line == "" {
 			continue
 		}

@@ -31,6 +31,7 @@ func TestBrokenTracesNameTheLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                       "no requests: a trace is a header and a line for each request: time, prompt tokens, generated tokens",
 		"time,in,out\n":          "no requests: a trace is a header and a line for each request: time, prompt tokens, generated tokens",
+		"0,5,1\n1,5,1\n":         "line 1 is a request: a trace begins with a header, as time,prompt,generated",
 		"h\n1,2\n":               "line 2: 2 columns, but there are three: time, prompt tokens, generated tokens",
 		"h\n1,2,3\nsoon,2,3\n":   `line 3: time "soon": it takes seconds, or a time like 2023-11-16 18:15:46.68`,
 		"h\n-1,2,3\n":            `line 2: time "-1": it takes 0 to 2147483648 seconds`,
