@@ -11,7 +11,8 @@ import (
 // where it is, and must until the end, unless it was set aside. Close ends it, for the
 // goroutine of the engine's steps.
 type Download struct {
-	data   []byte
+	size   uint64
+	data   []byte // made by the first Take: to clear it takes a while
 	memory vk.Buffer
 	aside  bool // the memory is the download's own
 	ferry  *ferry
@@ -20,7 +21,7 @@ type Download struct {
 	come   uint64 // of that
 	taken  uint64 // of that
 
-	image *Image         // what it is, of an adapter
+	image *Image         // what it is, of an adapter, but for its data
 	state *TrainingState // or of a training state
 }
 
@@ -34,7 +35,7 @@ func (e *Engine) BeginSave(slot int) (*Download, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.image = e.image(slot, d.data)
+	d.image = e.image(slot)
 	return d, nil
 }
 
@@ -43,14 +44,13 @@ func (e *Engine) newDownload(memory vk.Buffer, size uint64) (*Download, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Download{data: make([]byte, size), memory: memory, ferry: f}, nil
+	return &Download{size: size, memory: memory, ferry: f}, nil
 }
 
 // Send asks the device for the next piece. It says whether there is more to come.
 func (d *Download) Send() (more bool, err error) {
-	size := uint64(len(d.data))
 	d.come = d.sent
-	switch n := d.ferry.piece(d.sent, size); {
+	switch n := d.ferry.piece(d.sent, d.size); {
 	case d.memory.Host != nil:
 		err = d.ferry.settle()
 		d.sent += n
@@ -66,13 +66,16 @@ func (d *Download) Send() (more bool, err error) {
 		})
 	}
 	if err != nil {
-		return false, fmt.Errorf("read %d bytes of a slot: %w", size, err)
+		return false, fmt.Errorf("read %d bytes of a slot: %w", d.size, err)
 	}
-	return d.come < size, nil
+	return d.come < d.size, nil
 }
 
 // Take takes the piece that has come.
 func (d *Download) Take() {
+	if d.data == nil {
+		d.data = make([]byte, d.size)
+	}
 	for d.taken < d.come {
 		n := d.ferry.piece(d.taken, d.come)
 		piece := d.first + int(d.taken/d.ferry.most)
@@ -86,10 +89,16 @@ func (d *Download) Take() {
 }
 
 // Image is the adapter that has been read, once all has been taken.
-func (d *Download) Image() *Image { return d.image }
+func (d *Download) Image() *Image {
+	d.image.data = d.data
+	return d.image
+}
 
 // State is the training state that has been read, once all has been taken.
-func (d *Download) State() *TrainingState { return d.state }
+func (d *Download) State() *TrainingState {
+	d.state.Data = d.data
+	return d.state
+}
 
 // Close gives back what reading took.
 func (d *Download) Close() {

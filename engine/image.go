@@ -12,10 +12,10 @@ type Image struct {
 // Bytes is what the image takes of the host's memory.
 func (im *Image) Bytes() int { return len(im.data) }
 
-// image is that of a slot's adapter, whose memory is to be read into data.
-func (e *Engine) image(slot int, data []byte) *Image {
+// image is that of a slot's adapter, whose memory is still to be read.
+func (e *Engine) image(slot int) *Image {
 	r := e.residents[slot]
-	im := &Image{data: data, entries: map[int]slotEntry{}, maxRank: r.maxRank, gains: r.gains}
+	im := &Image{entries: map[int]slotEntry{}, maxRank: r.maxRank, gains: r.gains}
 	for row, entry := range e.slots.adapter(slot) {
 		im.entries[row] = entry.moved(r.memory.Address, 0)
 	}
@@ -36,7 +36,7 @@ func (e *Engine) Save(slot int) (*Image, error) {
 			return nil, err
 		}
 	}
-	return d.image, nil
+	return d.Image(), nil
 }
 
 // Load puts an image into a free slot. On an error the slot stays free.

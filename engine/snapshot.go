@@ -25,7 +25,7 @@ func (e *Engine) SnapshotTraining(slot int) (*Download, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.state = &TrainingState{Data: d.data, trainee: t, model: e.checkpointConfig}
+	d.state = &TrainingState{trainee: t, model: e.checkpointConfig}
 	return d, nil
 }
 
@@ -40,7 +40,7 @@ func (e *Engine) SnapshotAdapter(slot int) (*Download, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.image = e.image(slot, d.data)
+	d.image = e.image(slot)
 	return d, nil
 }
 
