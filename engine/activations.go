@@ -9,11 +9,9 @@ import (
 // activations are what a layer computes on its way, for all rows of a step, and
 // the backward pass needs again.
 type activations struct {
-	h1     vk.Buffer         // [rows, hidden]: normed, the input of q, k and v
 	q      vk.Buffer         // [rows, heads * size] float32, rotated
 	att    vk.Buffer         // [rows, heads * size]
 	stats  vk.Buffer         // [rows, heads] float32: of attention's softmax; in training only
-	h2     vk.Buffer         // [rows, hidden]: normed, the input of gate and up
 	gateUp vk.Buffer         // [rows, 2 * intermediate], before the activation; in training only
 	qkv    vk.Buffer         // [rows, q + k + v] float32; where q and k are not normed the arena's will do
 	v      [groups]vk.Buffer // the shrinks' results, grown with the adapters' ranks
@@ -38,7 +36,7 @@ func times(rows int, list []sized) []sized {
 func (e *Engine) activationWidths(a *activations) []sized {
 	c, act := e.checkpointConfig, e.precision.Act.Size()
 	q := c.Heads * c.HeadDim
-	list := []sized{{&a.h1, act * c.HiddenSize}, {&a.q, 4 * q}, {&a.att, act * q}, {&a.h2, act * c.HiddenSize}}
+	list := []sized{{&a.q, 4 * q}, {&a.att, act * q}}
 	if c.QKNorm {
 		list = append(list, sized{&a.qkv, 4 * (q + 2*c.KVHeads*c.HeadDim)})
 	}
@@ -84,5 +82,5 @@ func (e *Engine) activationSets() []*activations {
 }
 
 func (a *activations) all() []vk.Buffer {
-	return append(a.v[:], a.h1, a.q, a.att, a.stats, a.h2, a.gateUp, a.qkv)
+	return append(a.v[:], a.q, a.att, a.stats, a.gateUp, a.qkv)
 }

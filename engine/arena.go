@@ -19,6 +19,7 @@ func (e *Engine) logitRows() int {
 type arena struct {
 	x      vk.Buffer // [rows, hidden] float32: the residual stream
 	shared activations
+	h      vk.Buffer // [rows, hidden]: the residual stream normed, the input of q, k and v, or of gate and up
 	qkv    vk.Buffer // [rows, q + k + v] float32
 	ff     vk.Buffer // [rows, intermediate]
 	hl     vk.Buffer // [logitRows, hidden]: the rows whose logits are wanted
@@ -39,7 +40,7 @@ func (e *Engine) arenaSizes() []sized {
 	sums, sumCounts := e.kernels.FewSizes()
 	list := append(times(n, e.activationWidths(&a.shared)),
 		sized{&a.sums, sums}, sized{&a.sumCounts, sumCounts},
-		sized{&a.x, 4 * n * c.HiddenSize}, sized{&a.ff, act * n * c.IntermediateSize}, sized{&a.hl, act * e.logitRows() * c.HiddenSize},
+		sized{&a.x, 4 * n * c.HiddenSize}, sized{&a.h, act * n * c.HiddenSize}, sized{&a.ff, act * n * c.IntermediateSize}, sized{&a.hl, act * e.logitRows() * c.HiddenSize},
 		sized{&a.logits, 4 * e.logitRows() * c.VocabSize}, sized{&a.counts, 4 * max(n*c.KVHeads, e.logitRows())},
 		sized{&a.shares, e.kernels.SampleScratch(e.logitRows())})
 	if !c.QKNorm {
@@ -69,7 +70,7 @@ func (e *Engine) allocSized(what string, list []sized) error {
 }
 
 func (a *arena) all() []vk.Buffer {
-	return append(a.shared.all(), a.x, a.qkv, a.ff, a.hl, a.logits, a.counts, a.shares, a.sums, a.sumCounts, a.scratch)
+	return append(a.shared.all(), a.x, a.h, a.qkv, a.ff, a.hl, a.logits, a.counts, a.shares, a.sums, a.sumCounts, a.scratch)
 }
 
 // grow makes a buffer at least size bytes large; its contents are lost. Where

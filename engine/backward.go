@@ -50,10 +50,11 @@ func (e *Engine) mlpGrad(rec *vk.Recorder, p pass, i int) error {
 	gateUp, ff := e.rows(a.gateUp, p.rows, 2*c.IntermediateSize, act), e.rows(e.arena.ff, p.rows, c.IntermediateSize, act)
 	dff := e.rows(t.dff, p.rows, c.IntermediateSize, 4)
 	return firstError(
+		e.normAgain(rec, p, i, groupGateUp, layer.mlpNorm, p.x),
 		e.inputGrad(rec, p, i, groupDown, e.dy(p.rows), dff),
 		e.kernels.SiLUGrad(rec, SiLUGrad{GateUp: gateUp, DY: dff, D: gateUp, Y: ff, Rows: p.rows, Width: c.IntermediateSize}),
 		e.loraGrad(rec, p, i, groupDown, e.dy(p.rows), ff), // which needs ff, and that was not kept
-		e.productGrad(rec, p, i, groupGateUp, gateUp, e.rows(a.h2, p.rows, c.HiddenSize, act), e.rows(t.dh, p.rows, c.HiddenSize, 4)),
+		e.productGrad(rec, p, i, groupGateUp, gateUp, e.rows(e.arena.h, p.rows, c.HiddenSize, act), e.rows(t.dh, p.rows, c.HiddenSize, 4)),
 		e.normGrad(rec, p, layer.mlpNorm, p.x),
 	)
 }
@@ -77,6 +78,7 @@ func (e *Engine) attentionGrad(rec *vk.Recorder, p pass, i int) error {
 		dh = e.rows(t.dh, p.rows, c.HiddenSize, 4)
 	}
 	if err := firstError(
+		e.normAgain(rec, p, i, groupQKV, layer.attentionNorm, t.inputs[i]),
 		e.productGrad(rec, p, i, groupO, e.dy(p.rows), att, datt),
 		e.kernels.AttentionGradQ(rec, g),
 		e.kernels.AttentionGradKV(rec, g),
@@ -85,11 +87,20 @@ func (e *Engine) attentionGrad(rec *vk.Recorder, p pass, i int) error {
 			Positions: p.at(p.positions), QNorm: layer.qNorm.All(), KNorm: layer.kNorm.All(),
 			Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context, Shares: g.Shares,
 		}),
-		e.productGrad(rec, p, i, groupQKV, dqkv, e.rows(a.h1, p.rows, c.HiddenSize, act), dh),
+		e.productGrad(rec, p, i, groupQKV, dqkv, e.rows(e.arena.h, p.rows, c.HiddenSize, act), dh),
 	); err != nil || dh.Size == 0 {
 		return err
 	}
 	return e.normGrad(rec, p, layer.attentionNorm, t.inputs[i])
+}
+
+// normAgain puts a product's input, the normed residual stream, into the arena's h
+// for the gradients of its adapters. It is not kept from the forward pass.
+func (e *Engine) normAgain(rec *vk.Recorder, p pass, layer int, group group, g, x vk.Buffer) error {
+	if !p.train.adapts[layer][group] {
+		return nil
+	}
+	return e.kernels.Norm(rec, e.normOf(x, g, p.rows))
 }
 
 // productGrad takes a product's gradient dy back: to its adapters, and to its

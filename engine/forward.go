@@ -75,7 +75,7 @@ func (e *Engine) attended(rec *vk.Recorder, p pass, i int) error {
 		Eps: float32(c.NormEps), Rows: p.rows, Context: e.config.Context,
 	}
 	return firstError(
-		e.normed(rec, p, layer.attentionNorm, a.h1, Linear{Product: layer.products[groupQKV], Y: columns}, a.v[groupQKV], p.keep[0]),
+		e.normed(rec, p, layer.attentionNorm, Linear{Product: layer.products[groupQKV], Y: columns}, a.v[groupQKV], p.keep[0]),
 		e.attend(rec, p, attend, rope),
 	)
 }
@@ -115,7 +115,7 @@ func (e *Engine) gated(rec *vk.Recorder, p pass, i int) error {
 		product.Epilogue, product.Keep = SiLUKeep, e.rows(a.gateUp, p.rows, 2*c.IntermediateSize, act)
 	}
 	return firstError(
-		e.normed(rec, p, layer.mlpNorm, a.h2, product, a.v[groupGateUp], p.keep[1]),
+		e.normed(rec, p, layer.mlpNorm, product, a.v[groupGateUp], p.keep[1]),
 		e.shrink(rec, p, layer.products[groupDown], ff, a.v[groupDown]),
 	)
 }
@@ -168,27 +168,24 @@ func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention, rope Rope) error 
 
 // normed is a product of the normed residual stream, from which its adapters
 // shrink as well. Where there are none and the product norms its input by itself it
-// is one dispatch, otherwise two, with the normed rows in h and a copy of the stream's
+// is one dispatch, otherwise two, with a copy of the stream's
 // first rows in keep.
-func (e *Engine) normed(rec *vk.Recorder, p pass, g, h vk.Buffer, l Linear, v vk.Buffer, keep vk.Range) error {
+func (e *Engine) normed(rec *vk.Recorder, p pass, g vk.Buffer, l Linear, v vk.Buffer, keep vk.Range) error {
 	c := e.checkpointConfig
 	if !p.adapters && keep.Size == 0 && e.kernels.FusesNorm(l.Product, p.rows) {
 		l.X, l.Norm, l.Eps = e.stream(p.x, p.rows), g.All(), float32(c.NormEps)
 		return e.linear(rec, p, l, v)
 	}
-	l.X = e.rows(h, p.rows, c.HiddenSize, e.precision.Act.Size())
-	return firstError(e.norm(rec, p, g, h, l.Product, v, keep), e.linear(rec, p, l, v))
+	l.X = e.rows(e.arena.h, p.rows, c.HiddenSize, e.precision.Act.Size())
+	return firstError(e.norm(rec, p, g, l.Product, v, keep), e.linear(rec, p, l, v))
 }
 
-// norm norms the residual stream into h, and shrinks h for the product's
+// norm norms the residual stream into the arena's h, and shrinks that for the product's
 // adapters into v: in the same dispatch, unless there are many rows. keep gets a
 // copy of the stream's first rows.
-func (e *Engine) norm(rec *vk.Recorder, p pass, g, h vk.Buffer, product Product, v vk.Buffer, keep vk.Range) error {
-	c := e.checkpointConfig
-	n := Norm{
-		X: e.stream(p.x, p.rows), G: g.All(), Copy: keep, Y: e.rows(h, p.rows, c.HiddenSize, e.precision.Act.Size()),
-		Eps: float32(c.NormEps), Rows: p.rows, Width: c.HiddenSize,
-	}
+func (e *Engine) norm(rec *vk.Recorder, p pass, g vk.Buffer, product Product, v vk.Buffer, keep vk.Range) error {
+	n := e.normOf(p.x, g, p.rows)
+	n.Copy = keep
 	if p.adapters && !p.tall {
 		s := e.shrinkOf(p, product, v)
 		n.Shrink = &s
@@ -197,6 +194,15 @@ func (e *Engine) norm(rec *vk.Recorder, p pass, g, h vk.Buffer, product Product,
 		return err
 	}
 	return e.shrink(rec, p, product, n.Y, v)
+}
+
+// normOf norms rows of a residual stream into the arena's h.
+func (e *Engine) normOf(x, g vk.Buffer, rows int) Norm {
+	c := e.checkpointConfig
+	return Norm{
+		X: e.stream(x, rows), G: g.All(), Y: e.rows(e.arena.h, rows, c.HiddenSize, e.precision.Act.Size()),
+		Eps: float32(c.NormEps), Rows: rows, Width: c.HiddenSize,
+	}
 }
 
 func (e *Engine) shrink(rec *vk.Recorder, p pass, product Product, x vk.Range, v vk.Buffer) error {
