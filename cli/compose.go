@@ -268,6 +268,10 @@ func (s *session) start(checkpoint *weights.Checkpoint) error {
 	}
 	s.scheduler = scheduler.New(s.engine, options...)
 	s.loader = virtualmod.NewLoader(s.base, s.scheduler)
+	s.later(func() error {
+		s.loader.Settle()
+		return nil
+	})
 	for _, stop := range []func(){s.drive(s.scheduler), background(s.loader.Run)} {
 		s.later(func() error {
 			stop()

@@ -140,10 +140,15 @@ func (j *Job) writeCheckpoint(s *save) error {
 }
 
 func (j *Job) addCheckpoint(s *save) error {
+	adapter, state, err := s.read()
+	if err != nil {
+		return err
+	}
 	if err := j.config.disk.Sync(j.log.file); err != nil {
 		return fmt.Errorf("write the log: %w", err)
 	}
-	if err := j.folder.add(s.at.Step, func(dir string) error { return j.fill(dir, s) }); err != nil {
+	s.mark.State = markBlob(state)
+	if err := j.folder.add(s.at.Step, func(dir string) error { return j.fill(dir, s.mark, adapter, state) }); err != nil {
 		return err
 	}
 	j.written, s.path = &s.at.Step, j.folder.path(stateDir, j.folder.latest)
@@ -157,11 +162,7 @@ func (j *Job) addCheckpoint(s *save) error {
 }
 
 // fill writes a checkpoint's files.
-func (j *Job) fill(dir string, s *save) error {
-	adapter, state, err := s.read()
-	if err != nil {
-		return err
-	}
+func (j *Job) fill(dir string, mark checkpoint, adapter *virtualmod.Adapter, state []byte) error {
 	if !adapter.Finite() {
 		return errors.New("the adapter has numbers that are not finite: lower --lr")
 	}
@@ -171,8 +172,7 @@ func (j *Job) fill(dir string, s *save) error {
 	if err := j.config.disk.Write(filepath.Join(dir, stateFile), whole(state)); err != nil {
 		return err
 	}
-	s.mark.State = markBlob(state)
-	data, err := json.MarshalIndent(s.mark, "", "  ")
+	data, err := json.MarshalIndent(mark, "", "  ")
 	if err != nil {
 		return err
 	}

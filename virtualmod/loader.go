@@ -30,7 +30,8 @@ type Loop interface {
 type Loader struct {
 	base  *Base
 	loop  Loop
-	ended sync.Mutex // see afterwards
+	ended sync.Mutex     // see afterwards
+	ways  sync.WaitGroup // what is on its way for others than Run
 }
 
 // NewLoader makes a loader for a base whose steps a loop runs. A base has one.
@@ -78,6 +79,10 @@ func (l *Loader) afterwards(f func()) {
 	defer l.ended.Unlock()
 	f()
 }
+
+// Settle waits until nothing of what was begun by Train, Publish, or a Trainee's Snapshot and
+// Restore is under way: once the loop has ended, and before the engine is closed.
+func (l *Loader) Settle() { l.ways.Wait() }
 
 // loadNoMore tells all who wait for an adapter, now or later, that none will come.
 func (b *Base) loadNoMore() {

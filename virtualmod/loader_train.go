@@ -12,6 +12,8 @@ import (
 // else is read first, piece by piece. Where there is no room the weights of the moment are
 // set aside, read the same way, and published into host memory.
 func (l *Loader) Publish(t *Trainee, name string) error {
+	l.ways.Add(1)
+	defer l.ways.Done()
 	if err := l.publish(t, name); err != nil {
 		return fmt.Errorf("publish adapter %s: %w", name, err)
 	}
@@ -64,6 +66,8 @@ func (l *Loader) beginPublish(t *Trainee, name string) (aside *engine.Download, 
 
 // Train is Base.Train while steps run. The loader reads and restores the adapter, too.
 func (l *Loader) Train(a *Adapter) (*Trainee, error) {
+	l.ways.Add(1)
+	defer l.ways.Done()
 	t, err := l.train(a)
 	if err != nil {
 		return nil, fmt.Errorf("train adapter %s: %w", a.Name, err)
@@ -124,6 +128,8 @@ func (l *Loader) endTraining(u *engine.Upload) (err error) {
 
 // restore brings a training state back piece by piece.
 func (l *Loader) restore(t *Trainee, state []byte) error {
+	l.ways.Add(1)
+	defer l.ways.Done()
 	var r *engine.Restore
 	var err error
 	stopped := l.loop.Beside(func() { r, err = l.base.engine.BeginRestore(t.slot, state) })

@@ -68,6 +68,7 @@ func (t *Trainee) Snapshot() (read func() (*Adapter, []byte, error), err error) 
 	if t.loader != nil {
 		d, err := t.base.setAside(func() (*engine.Download, error) { return t.base.engine.SnapshotTraining(t.slot) })
 		if err == nil {
+			t.loader.ways.Add(1)
 			return func() (*Adapter, []byte, error) { return t.fetch(d) }, nil
 		}
 		if !errors.Is(err, engine.ErrOutOfMemory) {
@@ -83,6 +84,7 @@ func (t *Trainee) Snapshot() (read func() (*Adapter, []byte, error), err error) 
 
 // fetch has what was set aside come.
 func (t *Trainee) fetch(d *engine.Download) (*Adapter, []byte, error) {
+	defer t.loader.ways.Done()
 	if err := cmp.Or(t.loader.fetch(d)); err != nil {
 		return nil, nil, fmt.Errorf("read adapter %s: %w", t.shape.Name, err)
 	}
