@@ -43,17 +43,27 @@ func (d *delivery) Fill() error {
 	return nil
 }
 
-// Send gives the device what Fill has prepared, or else the next thing to compute.
+// Send gives the device what Fill has prepared, or else the next things to compute.
 // It says whether there is more to come.
 func (d *delivery) Send() (more bool, err error) {
 	switch {
 	case d.ready.size > 0:
 		err = d.copy()
 	case len(d.calls) > 0:
-		err = d.ferry.submit(d.calls[0])
-		d.calls = d.calls[1:]
+		err = d.ferry.submit(d.compute)
 	}
 	return len(d.legs)+len(d.calls) > 0, err
+}
+
+// compute records the next calls, of which as many as move the bytes of a piece.
+func (d *delivery) compute(rec *vk.Recorder) error {
+	for len(d.calls) > 0 && rec.Stats().Work.Bytes < float64(d.ferry.most) {
+		if err := d.calls[0](rec); err != nil {
+			return err
+		}
+		d.calls = d.calls[1:]
+	}
+	return nil
 }
 
 func (d *delivery) copy() error {

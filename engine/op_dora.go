@@ -47,7 +47,7 @@ func (k *Kernels) Dora(rec *vk.Recorder, d Dora) error {
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push), Groups: grid(d.Out),
 		Reads: []vk.Range{d.W, d.A, d.B, d.Magnitude}, Writes: []vk.Range{d.Gain},
-		Work: vk.Work{Flops: 2 * float64(d.Out) * float64(d.In) * float64(d.Rank+1)},
+		Work: vk.Work{Bytes: float64(d.Out * d.In * k.Weight.Size()), Flops: 2 * float64(d.Out) * float64(d.In) * float64(d.Rank+1)},
 	})
 	return nil
 }
