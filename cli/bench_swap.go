@@ -21,7 +21,7 @@ func benchSwapCommand() *cli.Command {
 		Flags: servingFlags(
 			&cli.IntFlag{Name: "piece", DefaultText: "4096", Usage: "`N` KiB of an adapter are copied between two steps"},
 			&cli.IntFlag{Name: "quiet", Value: 30, Usage: "`N` steps before the measurement, and between two changes"},
-			countFlag(10),
+			countFlag(4),
 		),
 		Description: "loquetier bench swap --shape 8b --batch 32 --adapters 32 --rank 16",
 		Action:      benchSwap,

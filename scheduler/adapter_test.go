@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,6 +173,37 @@ func TestBeside(t *testing.T) {
 		assert.Len(t, m.steps, 30, "no step was lost")
 		require.NoError(t, stop())
 		assert.ErrorIs(t, s.Beside(func() { t.Error("called after the stop") }), ErrClosed)
+	})
+}
+
+// Where only training runs many pieces go before one of its steps, also those that are
+// asked for one after the other; a request is served before the next.
+func TestPiecesBesideTraining(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := trainSim(100, 16, 16, 20)
+		s, stop := start(m)
+		require.NoError(t, s.Train(lessons(3, 20, 16)))
+		time.Sleep(3*stepTime + stepTime/2)
+		var at []int
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range 10 {
+				assert.NoError(t, s.Beside(func() { at = append(at, m.begun) }))
+				if time.Sleep(stepTime / 10); i == 6 {
+					_, err := s.Submit(t.Context(), ask(0, 5, 3))
+					assert.NoError(t, err)
+				}
+			}
+		}()
+		<-done
+		first := at[0]
+		assert.Equal(t, slices.Repeat([]int{first}, 7), at[:7])
+		assert.Greater(t, at[7], first, "the request was begun before")
+		assert.Equal(t, []int{at[7] + 1, at[7] + 2}, at[8:])
+		time.Sleep(time.Second)
+		require.NoError(t, stop())
+		require.NoError(t, atRest(s))
 	})
 }
 

@@ -1,6 +1,9 @@
 package scheduler
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // interlude is a function that waits for the space between two steps.
 type interlude struct {
@@ -29,7 +32,8 @@ func (s *Scheduler) do(f func(), passes bool) error {
 // Beside runs f before the next step is started, and returns when it has run.
 // Unlike Do it waits for no step, so that steps may be in flight, and at most one such
 // call is run before each: what comes in many small pieces, as an adapter's bytes do,
-// delays no step by more than one of them. It returns ErrClosed as Do does.
+// delays no step by more than one of them. Where no request runs or could begin, those that
+// follow soon go before the same step. It returns ErrClosed as Do does.
 func (s *Scheduler) Beside(f func()) error {
 	return s.call(f, func(run func()) { s.beside = append(s.beside, run) })
 }
@@ -60,18 +64,51 @@ func (s *Scheduler) call(f func(), queue func(run func())) error {
 	return nil
 }
 
-// aside runs the first of what may be done beside steps.
+// follow is how long the next of many small pieces is waited for, where nobody is served.
+const follow = 5 * time.Millisecond
+
+// aside runs the first of what may be done beside steps, and what follows while nobody is
+// served: steps of training alone take so long that one piece before each would be an age.
 func (s *Scheduler) aside() {
+	for f := s.nextAside(); f != nil; f = s.nextAside() {
+		f()
+		late := time.After(follow)
+		for !s.serves() && !s.follows() {
+			select {
+			case <-s.wake: // it may be of before
+			case <-late:
+				return
+			}
+		}
+		if s.serves() {
+			return
+		}
+	}
+}
+
+// nextAside is the first of what may be done beside steps; nil: there is nothing.
+func (s *Scheduler) nextAside() (f func()) {
 	s.mu.Lock()
-	var f func()
+	defer s.mu.Unlock()
 	if len(s.beside) > 0 {
 		f = s.beside[0]
 		s.beside = slices.Delete(s.beside, 0, 1)
 	}
-	s.mu.Unlock()
-	if f != nil {
-		f()
-	}
+	return f
+}
+
+// serves tells whether a request runs or could begin.
+func (s *Scheduler) serves() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.running) > 0 || s.waiting.begins()
+}
+
+// follows tells whether there is more to be done beside or between steps.
+func (s *Scheduler) follows() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.beside)+len(s.between) > 0
 }
 
 // interludes runs those that are ready.

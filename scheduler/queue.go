@@ -61,6 +61,16 @@ func (w *queue) opened() {
 	}
 }
 
+// begins tells whether a request waits that can be begun.
+func (w *queue) begins() bool {
+	for _, waiting := range w.lanes {
+		if waiting[0].ready() {
+			return true
+		}
+	}
+	return false
+}
+
 // next is the request to admit next, nil where none waits that can be begun.
 func (w *queue) next() *sequence {
 	var next *sequence
