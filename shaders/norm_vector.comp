@@ -85,5 +85,5 @@ void main() {
     if (job >= tile_count * blocks) return;
     Tile t = shrink_tile(job / blocks);
     const uint first = job % blocks * RANKS;
-    if (first < all_ranks(t)) shrink(t, first);
+    if (first < look_up(t.slot)) shrink(t, first);
 }

@@ -11,6 +11,36 @@ shared float shares[WG * SUMS / 4]; // of each subgroup, of at least four lanes
 float acc[TM * RANKS];
 float squares[TM];
 
+// What the tile's adapter has in each part, looked up for all parts at once: one
+// after the other the workgroup would wait for as many loads as there are parts.
+uint ranks_of[MOST_PARTS];
+uvec2 a_of[MOST_PARTS];
+float scale_of[MOST_PARTS];
+
+// look_up returns how many ranks the parts have together.
+uint look_up(int slot) {
+    uint all = 0;
+    [[unroll]] for (uint p = 0; p < MOST_PARTS; p++) {
+        Slot s = parts.v[min(p, count - 1)].slots.v[slot];
+        a_of[p] = uvec2(s.a);
+        scale_of[p] = s.scale;
+        ranks_of[p] = p < count && !IS_NULL(s.a) ? s.rank : 0;
+        all += ranks_of[p];
+    }
+    return all;
+}
+
+// nth_rank is rank_at of what was looked up.
+Rank nth_rank(uint n) {
+    Rank found = Rank(uvec2(0), 0, 0, 0, false);
+    uint before = 0;
+    [[unroll]] for (uint p = 0; p < MOST_PARTS; p++) {
+        if (n >= before && ranks_of[p] > 0) found = Rank(a_of[p], p, min(n - before, ranks_of[p] - 1), scale_of[p], n < before + ranks_of[p]);
+        before += ranks_of[p];
+    }
+    return found;
+}
+
 // add_up makes the lanes' sums the workgroup's.
 void add_up() {
     const uint at = gl_SubgroupID * SUMS;
@@ -30,7 +60,7 @@ float sum_of(uint j) {
 void shrink(Tile t, uint first) {
     const uint lane = gl_LocalInvocationID.x;
     Rank r[RANKS];
-    [[unroll]] for (uint c = 0; c < RANKS; c++) r[c] = rank_at(t, first + c);
+    [[unroll]] for (uint c = 0; c < RANKS; c++) r[c] = nth_rank(first + c);
     [[unroll]] for (uint j = 0; j < TM * RANKS; j++) acc[j] = 0;
     [[unroll]] for (uint i = 0; i < TM; i++) squares[i] = 0;
     for (uint from = lane; from < k / PER; from += WG * DEPTH) {
@@ -52,5 +82,5 @@ void shrink(Tile t, uint first) {
     }
     add_up();
     for (uint j = lane; j < TM * RANKS; j += WG)
-        shrink_store(rank_at(t, first + j % RANKS), t, j / RANKS, row_scale(j / RANKS) * sum_of(j));
+        shrink_store(nth_rank(first + j % RANKS), t, j / RANKS, row_scale(j / RANKS) * sum_of(j));
 }
