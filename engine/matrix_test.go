@@ -34,7 +34,7 @@ func smallMatrices(t *testing.T) *shaders.Tuning {
 	lanes, size := uint32(info.SubgroupSize), uint32(info.MatrixF16.M)
 	row.Few = []shaders.Few{{MaxRows: 16, Workgroup: 2 * lanes, Rows: 16, Columns: 2 * size, Depth: 32, Across: 2, Groups: 8}}
 	row.MatrixRows, row.Matrix = 17, shaders.MatrixTile{Rows: 16, Columns: 32, Depth: 32, SubgroupRows: 8, SubgroupColumns: 16, Shares: 1}
-	row.MatrixGrad = row.Matrix
+	row.MatrixGrad, row.GradRows = row.Matrix, 17
 	row.AdapterMatrix = shaders.OnMatrices{Subgroups: 2, Depth: 32, Across: 2, Shares: 2}
 	row.Tall = shaders.Tall{From: 17, Workgroup: 8, Rows: 8, Quads: 1}
 	tile := shaders.AttentionTile{Subgroups: 2, Units: 1, Columns: 16, Stages: 1}

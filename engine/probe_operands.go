@@ -7,15 +7,16 @@ import (
 )
 
 const (
-	mostMixed   = 64        // rows that may have different adapters
-	probeRank   = 16        // of the adapter, which all rows have
+	mostMixed   = 64        // rows of which each has another adapter; of more all have the first
+	probeRank   = 16        // of the adapters
 	probeWeight = 512 << 20 // bytes of weights: several copies of most are read in turn, so that no cache holds them
 )
 
 // operands are the random numbers that products are measured with.
 type operands struct {
 	w, x, y, v, ab  vk.Buffer
-	slots, entry    vk.Buffer // of the rows, and the adapter in a module's row of the slot table
+	alike, mixed    vk.Buffer // slots of the rows: all zero, and counted through
+	entries         vk.Buffer // the adapters in a module's row of the slot table
 	parts           vk.Buffer // one for each place where weights may begin and module: see products
 	scratch, counts vk.Buffer // as Linear has them
 	products        [][]Product
@@ -46,7 +47,8 @@ func (p *probe) alloc() error {
 		to   *vk.Buffer
 		size int
 	}{
-		{&p.w, w}, {&p.x, act * x}, {&p.y, 4 * x}, {&p.v, v}, {&p.ab, ab}, {&p.slots, 4 * rows}, {&p.entry, slotBytes},
+		{&p.w, w}, {&p.x, act * x}, {&p.y, 4 * x}, {&p.v, v}, {&p.ab, mostMixed * ab},
+		{&p.alike, 4 * rows}, {&p.mixed, 4 * mostMixed}, {&p.entries, slotBytes * mostMixed},
 		{&p.scratch, scratch}, {&p.counts, counts},
 	} {
 		if err := p.take(b.to, b.size); err != nil {
@@ -87,13 +89,17 @@ func (p *probe) write() error {
 			product := &copies[n]
 			product.Table = p.parts.Span(uint64(len(table)*partBytes), uint64(len(product.Outs)*partBytes))
 			for m, out := range product.Outs {
-				table = append(table, part{w: product.Weights[m].Address, slots: p.entry.Address, n: uint32(out), offset: uint32(m * out)})
+				table = append(table, part{w: product.Weights[m].Address, slots: p.entries.Address, n: uint32(out), offset: uint32(m * out)})
 			}
 		}
 	}
-	entry := []slotEntry{{a: p.ab.Address, b: p.ab.Address, rank: probeRank, scale: 1}}
-	return firstError(p.put(p.parts, vk.Bytes(table)), p.put(p.entry, vk.Bytes(entry)),
-		p.put(p.slots, make([]byte, p.slots.Size)), p.put(p.counts, make([]byte, p.counts.Size)), p.draw())
+	entries, mixed := make([]slotEntry, mostMixed), make([]int32, mostMixed)
+	for i := range entries {
+		at := p.ab.Address + uint64(i)*p.ab.Size/mostMixed
+		entries[i], mixed[i] = slotEntry{a: at, b: at, rank: probeRank, scale: 1}, int32(i)
+	}
+	return firstError(p.put(p.parts, vk.Bytes(table)), p.put(p.entries, vk.Bytes(entries)), p.put(p.mixed, vk.Bytes(mixed)),
+		p.put(p.alike, make([]byte, p.alike.Size)), p.put(p.counts, make([]byte, p.counts.Size)), p.draw())
 }
 
 // count is the number of parts of all products.
@@ -140,16 +146,16 @@ func (p *probe) draw() error {
 
 func (p *probe) copies(class int) int { return len(p.products[class]) }
 
-// lora is the adapter's side of a class.
+// lora is the adapters' side of a class: next tokens may have any, sequences have one.
 func (p *probe) lora(c shaders.Class, parts int) LoRA {
 	if !c.Adapters {
 		return LoRA{}
 	}
-	run := 1
-	if c.Rows >= 2*mostMixed { // sequences, not next tokens
-		run = c.Rows
+	slots, run := p.alike, c.Rows
+	if c.Rows <= mostMixed {
+		slots, run = p.mixed, 1
 	}
-	return LoRA{V: p.v.Span(0, uint64(4*c.Rows*parts*probeRank)), Slots: p.slots.Span(0, uint64(4*c.Rows)), Stride: probeRank, Run: run}
+	return LoRA{V: p.v.Span(0, uint64(4*c.Rows*parts*probeRank)), Slots: slots.Span(0, uint64(4*c.Rows)), Stride: probeRank, Run: run}
 }
 
 // linear is a class's product, as a step would have it.

@@ -21,20 +21,38 @@ func (k *Kernels) linearWay(l Linear) shaders.Way {
 // tunedWay is the tuning's choice.
 func (k *Kernels) tunedWay(l Linear) shaders.Way {
 	t := k.Tuning
-	ways := []shaders.Way{{Vector: t.VectorFor(l.Rows)}, {Few: t.FewFor(l.Rows)}}
+	few, ways := shaders.Way{Few: t.FewFor(l.Rows)}, []shaders.Way{{Vector: t.VectorFor(l.Rows)}}
+	enough := k.enoughForMatrix(l)
+	if !enough {
+		ways = append(ways, few)
+	}
 	if k.enoughForMatrix2(l) {
 		ways = append(ways, shaders.Way{Matrix2: true})
 	}
 	if t.MatrixRows > 0 && l.Rows >= t.MatrixRows {
 		ways = append(ways, shaders.Way{Matrix: &t.Matrix})
+	} else if enough {
+		ways = append(ways, shaders.Way{Matrix: &t.MatrixLow})
 	}
-	for _, w := range ways {
+	for _, w := range append(ways, few) {
 		if k.takes(l, w) {
 			return w
 		}
 	}
 	tile := t.TileFor(l.Rows)
 	return shaders.Way{Tile: &tile}
+}
+
+// enoughForMatrix tells whether a product of rows that Few takes keeps the device
+// busier on matrices: where it fills half of the rows of MatrixLow's tiles, and there are as
+// many as the tuning wants. Where some rows have adapters, each may have another one, and
+// what that costs grows with their number; Few takes them as they come.
+func (k *Kernels) enoughForMatrix(l Linear) bool {
+	low, most := k.Tuning.MatrixLow, k.Tuning.MatrixTiles
+	if most == 0 || 2*l.Rows <= int(low.Rows) || l.Slots.Size > 0 && l.Rows <= int(low.Rows) {
+		return false
+	}
+	return l.tiles(int(low.Columns))*ceil(l.Rows, int(low.Rows)) >= most
 }
 
 // takes tells whether a way computes a product on this device. The zero value
@@ -77,14 +95,25 @@ func (k *Kernels) tunedGradWay(l LinearGrad) shaders.Way {
 	if k.enoughForGradMatrix2(l) && k.takesGradMatrix2(l) {
 		return shaders.Way{Matrix2: true}
 	}
-	w := shaders.Way{Tile: &t.LinearGrad}
-	if t.MatrixRows == 0 || l.Rows < t.MatrixRows || !k.takesMatrix(l.Product, t.Matrix, l.Outs...) {
-		return w
-	}
-	if w = (shaders.Way{Matrix: &t.Matrix}); l.matrixTiles(t.MatrixGrad) >= t.MatrixMany {
-		w.Matrix = &t.MatrixGrad
+	w := shaders.Way{Matrix: k.matrixOfGrad(l)}
+	if w.Matrix == nil || !k.takesMatrix(l.Product, *w.Matrix, l.Outs...) {
+		return shaders.Way{Tile: &t.LinearGrad}
 	}
 	return w
+}
+
+// matrixOfGrad is the tuning's tile of matrices for a gradient; nil: too few rows.
+func (k *Kernels) matrixOfGrad(l LinearGrad) *shaders.MatrixTile {
+	t := k.Tuning
+	switch {
+	case t.GradRows == 0 || l.Rows < t.GradRows:
+		return nil
+	case l.Rows <= t.GradLowRows:
+		return &t.MatrixLow
+	case l.matrixTiles(t.MatrixGrad) >= t.MatrixMany:
+		return &t.MatrixGrad
+	}
+	return &t.Matrix
 }
 
 // takesGrad is takes for a product's gradient.

@@ -25,8 +25,17 @@ type Tuning struct {
 	// Of products on cooperative matrices, for that many rows or more; 0: never.
 	MatrixRows int
 	Matrix     MatrixTile
-	MatrixGrad MatrixTile // of the product's gradient, where it consists of MatrixMany tiles or more
-	MatrixMany int
+
+	// Of fewer rows, where products consist of that many tiles of MatrixLow or more, in
+	// place of Few; and of gradients. 0: never.
+	MatrixTiles int
+	MatrixLow   MatrixTile // also of gradients of up to GradLowRows rows
+
+	// Of the product's gradient, for that many rows or more; 0: never. MatrixGrad is used
+	// where it consists of MatrixMany tiles or more, Matrix for fewer.
+	GradRows, GradLowRows int
+	MatrixGrad            MatrixTile
+	MatrixMany            int
 
 	// Of products on a workgroup's cooperative matrices, that many tiles or more; 0: never.
 	Matrix2Tiles int
@@ -163,20 +172,22 @@ func Tunings() []Tuning {
 				{MaxRows: 2, Workgroup: 64, Columns: 4, Depth: 1},
 			},
 			Few: []Few{
-				{MaxRows: 16, Workgroup: 128, Rows: 16, Columns: 64, Depth: 128, Across: 4, Groups: 512},
-				{MaxRows: 32, Workgroup: 128, Rows: 32, Columns: 64, Depth: 128, Across: 4, Groups: 264},
-				{MaxRows: 64, Workgroup: 128, Rows: 64, Columns: 64, Depth: 128, Across: 4, Groups: 264},
+				{MaxRows: 16, Workgroup: 128, Rows: 16, Columns: 32, Depth: 128, Across: 2, Groups: 512},
+				{MaxRows: 32, Workgroup: 256, Rows: 32, Columns: 64, Depth: 128, Across: 4, Groups: 264},
+				{MaxRows: 128, Workgroup: 128, Rows: 64, Columns: 64, Depth: 128, Across: 4, Groups: 264},
 			},
 			LinearGrad: Tile{Workgroup: 64, Rows: 8, Columns: 4},
 			MatrixRows: 65, Matrix: MatrixTile{Rows: 128, Columns: 128, Depth: 64, SubgroupRows: 64, SubgroupColumns: 64, Shares: 2},
+			MatrixTiles: 132, MatrixLow: MatrixTile{Rows: 64, Columns: 128, Depth: 64, SubgroupRows: 32, SubgroupColumns: 64, Shares: 1},
+			GradRows: 16, GradLowRows: 256,
 			MatrixGrad: MatrixTile{Rows: 128, Columns: 128, Depth: 32, SubgroupRows: 64, SubgroupColumns: 64, Shares: 1}, MatrixMany: 256,
 			Matrix2Tiles: 256,
 			Trials: Trials{
 				Vector: []Vector{{MaxRows: 4, Workgroup: 64, Columns: 4, Depth: 1}},
 				Few: []Few{
-					{MaxRows: 16, Workgroup: 128, Rows: 16, Columns: 32, Depth: 128, Across: 2, Groups: 512},
+					{MaxRows: 16, Workgroup: 128, Rows: 16, Columns: 64, Depth: 128, Across: 4, Groups: 512},
+					{MaxRows: 32, Workgroup: 128, Rows: 32, Columns: 64, Depth: 128, Across: 4, Groups: 264},
 				},
-				Matrix: []MatrixTile{{Rows: 64, Columns: 128, Depth: 64, SubgroupRows: 32, SubgroupColumns: 64, Shares: 1}},
 			},
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkVector: ShrinkVector{Workgroup: 256, Ranks: 2, Depth: 2}, ShrinkGradQuads: 2,
 			Tall:             Tall{From: 65, Workgroup: 64, Rows: 8, Quads: 2},

@@ -107,7 +107,7 @@ func (t Tuning) Ways(c Class) []Way {
 		ways = append(t.vectorWays(c.Rows), t.fewWays(c.Rows)...)
 	}
 	ways = append(ways, Way{Matrix2: true})
-	for _, m := range t.matrices() {
+	for _, m := range t.Matrices() {
 		if m.Rows < 4*uint32(c.Rows) { // less than a quarter full it only computes padding
 			ways = append(ways, Way{Matrix: &m})
 		}
@@ -153,10 +153,16 @@ func (t Tuning) fewWays(rows int) []Way {
 	return ways
 }
 
-// matrices are all tiles of products on cooperative matrices.
-func (t Tuning) matrices() []MatrixTile {
+// Matrices are all tiles of products on cooperative matrices.
+func (t Tuning) Matrices() []MatrixTile {
 	if t.MatrixRows == 0 {
 		return nil
 	}
-	return append([]MatrixTile{t.Matrix, t.MatrixGrad}, t.Trials.Matrix...)
+	all := []MatrixTile{t.Matrix}
+	for _, m := range append([]MatrixTile{t.MatrixGrad, t.MatrixLow}, t.Trials.Matrix...) {
+		if m != (MatrixTile{}) && !slices.Contains(all, m) {
+			all = append(all, m)
+		}
+	}
+	return all
 }

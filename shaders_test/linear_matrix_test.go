@@ -39,8 +39,7 @@ func matrixTiles(t *testing.T) []shaders.MatrixTile {
 			{Rows: 16, Columns: 32, Depth: 32, SubgroupRows: 8, SubgroupColumns: 16, Shares: 1},
 		}
 	}
-	row := tuning(t, "gpu")
-	return append([]shaders.MatrixTile{row.Matrix, row.MatrixGrad}, row.Trials.Matrix...)
+	return tuning(t, "gpu").Matrices()
 }
 
 // matrixCases cover ragged edges, one to three modules, and every popularity.
