@@ -263,8 +263,7 @@ func (w *swap) train(int) (int, error) {
 	if act != 4 {
 		bytes += 4 * w.adapter.Info().Parameters
 	}
-	stopped := w.scheduler.Do(func() { err = t.End() })
-	return bytes, firstError(err, stopped)
+	return bytes, w.loader.End(t)
 }
 
 // checkpoint reads everything of the job.

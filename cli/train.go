@@ -288,8 +288,7 @@ func (t *training) begin(j *trainingJob, events func(train.Event)) (err error) {
 		return err
 	}
 	if err := t.newJob(j, events); err != nil { // which restores a job that is resumed beside the steps
-		stopped := t.scheduler.Do(func() { err = errors.Join(err, j.trainee.End()) })
-		return firstError(err, stopped)
+		return errors.Join(err, t.loader.End(j.trainee))
 	}
 	if err := t.scheduler.Train(j.job); err != nil {
 		j.job.Fail(err)

@@ -347,7 +347,11 @@ func (l *life) kill(want map[string]told) {
 	stream.cancel()
 	require.Eventually(l, func() bool { return job.sequences.Load() > 1 }, time.Minute, time.Millisecond)
 	job.killed.Store(true)
-	require.NoError(l, l.loop.Do(func() { require.NoError(l, l.trainee.End()) }))
+	if l.random.IntN(2) == 0 {
+		require.NoError(l, l.loop.Do(func() { require.NoError(l, l.trainee.End()) }))
+	} else {
+		require.NoError(l, l.loader.End(l.trainee))
+	}
 	for _, r := range others {
 		requireAlike(l.T, r.visit, want[r.claim.Name()], listen(r.stream))
 	}

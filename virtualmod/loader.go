@@ -13,11 +13,12 @@ import (
 )
 
 // Loop is what runs the engine's steps, as a Loader sees it. The scheduler is one.
-// Both methods return when f has run, in the goroutine of the steps, or an error
+// The methods return when f has run, in the goroutine of the steps, or an error
 // where the loop has ended.
 type Loop interface {
-	Do(f func()) error     // between two steps, with none in flight
-	Beside(f func()) error // before a step; others may be in flight
+	Do(f func()) error              // between two steps, with none in flight
+	DoBetweenPasses(f func()) error // and where no training waits for the rest of its backward pass
+	Beside(f func()) error          // before a step; others may be in flight
 }
 
 // A Loader brings the adapters that are wanted onto the device, one after the

@@ -126,6 +126,13 @@ func (l *Loader) endTraining(u *engine.Upload) (err error) {
 	return cmp.Or(err, stopped)
 }
 
+// End is Trainee.End while steps run: once the backward pass that is under way is over, whose
+// rest would have to run at once before the adapter can go.
+func (l *Loader) End(t *Trainee) (err error) {
+	stopped := l.loop.DoBetweenPasses(func() { err = t.End() })
+	return cmp.Or(err, stopped)
+}
+
 // restore brings a training state back piece by piece.
 func (l *Loader) restore(t *Trainee, state []byte) error {
 	l.ways.Add(1)

@@ -57,7 +57,7 @@ func (l *traced) asked() (apart, pieces int, steps int64) {
 
 func (s *served) end(job *Trainee) {
 	s.Helper()
-	require.NoError(s, s.loop.Do(func() { require.NoError(s, job.End()) }))
+	require.NoError(s, s.loader.End(job))
 }
 
 // What a checkpoint needs of the device, and what a resumed job brings, goes in pieces
