@@ -33,6 +33,7 @@ prefill() {
 train() {
   bench train --shape 8b --sequences 4 --length 1024 --micro 1
   bench train --shape 8b --sequences 4 --length 1024 --micro 1 --slices 4
+  bench train --shape 8b --sequences 4 --length 1024 --micro 2
   bench train --shape 8b --sequences 4 --length 1024 --recompute on
   bench train --shape 8b --sequences 4 --length 1024
 }
