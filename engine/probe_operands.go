@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	mostMixed   = 64        // rows of which each has another adapter; of more all have the first
+	mostMixed   = 64        // next tokens of which each has another adapter; of more rows all have the first
 	probeRank   = 16        // of the adapters
 	probeWeight = 512 << 20 // bytes of weights: several copies of most are read in turn, so that no cache holds them
 )
@@ -146,13 +146,14 @@ func (p *probe) draw() error {
 
 func (p *probe) copies(class int) int { return len(p.products[class]) }
 
-// lora is the adapters' side of a class: next tokens may have any, sequences have one.
+// lora is the adapters' side of a class: next tokens may have any, sequences and what is
+// trained have one.
 func (p *probe) lora(c shaders.Class, parts int) LoRA {
 	if !c.Adapters {
 		return LoRA{}
 	}
 	slots, run := p.alike, c.Rows
-	if c.Rows <= mostMixed {
+	if c.Rows <= mostMixed && !c.Grad {
 		slots, run = p.mixed, 1
 	}
 	return LoRA{V: p.v.Span(0, uint64(4*c.Rows*parts*probeRank)), Slots: slots.Span(0, uint64(4*c.Rows)), Stride: probeRank, Run: run}
