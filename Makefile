@@ -69,7 +69,7 @@ check: setup tokenizers ## check format, vet, staticcheck, architecture, shaders
 
 .PHONY: race
 race: setup ## run the tests of what runs at the same time under the race detector
-	go test -race -timeout 30m -skip '^TestRenderIsLimited$$' $$(go list ./... | grep -vE '$(DEVICE_PACKAGES)') # its limit is one of time
+	go test -race -timeout 30m -skip '^(TestRenderIsLimited|TestTrainingGetsWhatIsLeft|TestRowsApart)$$' $$(go list ./... | grep -vE '$(DEVICE_PACKAGES)') # the limit of one is of time, the others are long and about shares
 	go test -race -timeout 30m -run '$(CLI_AT_ONCE)' ./cli
 
 .PHONY: clean

@@ -34,7 +34,7 @@ func (s *session) readCost(file string) scheduler.Cost {
 		}
 	}
 	if file != "" && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Warn("the times of steps are learned anew", "file", file, "error", err)
+		s.log.Info("the times of steps are learned anew", "file", file, "error", err)
 	}
 	return scheduler.NewCost()
 }

@@ -12,7 +12,7 @@ import (
 // cache has room for their prompts; what they generate takes blocks as it grows.
 // Nobody is let in while training is owed room.
 func (s *Scheduler) admit() {
-	if s.hungry && len(s.running) > 0 {
+	if (s.hungry || s.floor.late()) && len(s.running) > 0 {
 		return
 	}
 	s.mu.Lock()

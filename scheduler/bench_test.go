@@ -39,7 +39,7 @@ func BenchmarkStep(b *testing.B) {
 		running, queued := c.running, c.queued
 		b.Run(fmt.Sprintf("running=%d/queued=%d", running, queued), func(b *testing.B) {
 			crowd := func() *Scheduler {
-				s := New(&instant{sim: newSim(4096, running, running*blocksFor(16+tokens))})
+				s := New(&instant{sim: newSim(4096, running, running*blocksFor(16+tokens))}, WithTargets(DefaultTargets()))
 				ctx, leave := context.WithCancel(b.Context())
 				b.Cleanup(leave)
 				for i := range running + queued {

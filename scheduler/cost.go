@@ -24,16 +24,16 @@ type Cost struct {
 	Seconds   [amounts]float64          `json:"seconds"`   // that one of each amount takes
 	Curvature [amounts][amounts]float64 `json:"curvature"` // of the squared errors: how certain the times are
 	Pull      [amounts]float64          `json:"pull"`      // half the negative gradient of the squared errors
-	Most      [amounts]float64          `json:"most"`      // of each amount in a step so far
+	Most      [amounts]float64          `json:"most"`      // of each amount in a step so far, planned or possible
 	Ratio     float64                   `json:"ratio"`     // of the measured to the predicted time, lately
-	Deviation float64                   `json:"deviation"` // of that ratio, of a size that is seldom exceeded
+	Margin    float64                   `json:"margin"`    // times what is predicted: few steps take longer
 }
 
 // costVersion changes with the meaning of any amount.
-const costVersion = 1
+const costVersion = 2
 
 // NewCost knows nothing.
-func NewCost() Cost { return Cost{Version: costVersion, Ratio: 1, Deviation: 0.25} }
+func NewCost() Cost { return Cost{Version: costVersion, Ratio: 1, Margin: firstMargin} }
 
 // LoadCost reads what was saved as JSON.
 func LoadCost(data []byte) (Cost, error) {
@@ -64,7 +64,7 @@ func (c *Cost) check() error {
 	if c.Version != costVersion {
 		return fmt.Errorf("they are of version %d, this is %d", c.Version, costVersion)
 	}
-	ok := c.Ratio > 0 && c.Deviation >= 0
+	ok := c.Ratio > 0 && c.Margin >= 1
 	for i := range amounts {
 		ok = ok && c.Seconds[i] >= 0 && c.Curvature[i][i] >= 0 && c.Most[i] >= 0
 	}
@@ -80,13 +80,17 @@ const (
 	leastCurve = 1e-30       // of an amount that was ever seen
 	grain      = 100e-6      // s: what clocks and other programs add to a step's time
 	doubt      = 1.0 / 8     // the weight of what was known before a restart: drivers and clocks change
-	outlier    = 4           // times what was predicted: more is taken for a mishap, at first
+	outlier    = 4           // times what was predicted: more is taken for this much, at first
 
-	ratioGain   = 1.0 / 8  // as RFC 6298 has it
-	riseGain    = 1.0 / 8  // of the deviation: it rises sooner
-	fallGain    = 1.0 / 64 // than it falls, so that it is about the largest usual one
-	deviations  = 2        // of that kind that a step hardly takes longer than predicted
-	leastMargin = 0.05     // of the prediction, also where no step was off lately
+	ratioGain = 1.0 / 8 // as RFC 6298 has it
+	mishap    = 2       // times what was predicted: more moves the ratio no further
+
+	overShare   = 1.0 / 64 // of the steps take longer than their bound
+	marginGain  = 0.15     // of a step of marginStep and more
+	marginStep  = 0.1      // s: shorter steps count less, as a clock's or another program's grain is more of them
+	firstMargin = 1.25
+	leastMargin = 1.05
+	mostMargin  = 2 // a machine on which more steps are off than that is not helped by smaller ones
 
 	firstRows = 16 // as many need not have been seen before: of a step, of its training, and times slices
 	growth    = 2  // times the most that was seen may be tried
@@ -107,7 +111,7 @@ func (c *Cost) predict(x *mix) float64 { return c.Ratio * c.fitted(x) }
 
 // bound is the time that a step will hardly exceed, in seconds.
 func (c *Cost) bound(x *mix) float64 {
-	return (c.Ratio + max(leastMargin, deviations*c.Deviation)) * c.fitted(x)
+	return c.Ratio * c.Margin * c.fitted(x)
 }
 
 func (c *Cost) fitted(x *mix) float64 {
@@ -129,12 +133,20 @@ func (c *Cost) knows(x *mix) bool {
 	return true
 }
 
+// dare lets a step be as large as one that could have been planned: rows that
+// were not wanted this time may be the next.
+func (c *Cost) dare(x *mix) {
+	for _, i := range [...]int{mixRows, mixTrainRows} {
+		c.Most[i] = max(c.Most[i], x[i])
+	}
+}
+
 // learn takes in the time of a step.
 func (c *Cost) learn(x *mix, took time.Duration) {
 	measured, expected := took.Seconds(), c.fitted(x)
 	if c.knows(x) && expected > 0 {
 		measured = min(measured, outlier*expected+grain)
-		c.track((measured + grain) / (expected + grain))
+		c.track((measured+grain)/(expected+grain), measured)
 	}
 	for i := range x {
 		c.Most[i] = max(c.Most[i], x[i])
@@ -152,16 +164,16 @@ func (c *Cost) learn(x *mix, took time.Duration) {
 	}
 }
 
-// track follows the ratio and its deviation much as a sender follows a round
-// trip's time (RFC 6298): within ten steps it is where a device that changes its speed is.
-func (c *Cost) track(ratio float64) {
-	off := math.Abs(ratio-c.Ratio) - c.Deviation
-	if off > 0 {
-		c.Deviation += riseGain * off
-	} else {
-		c.Deviation += fallGain * off
+// track follows the ratio much as a sender follows a round trip's time (RFC
+// 6298): within ten steps it is where a device that changes its speed is. The margin follows a
+// quantile (Robbins and Monro 1951, "A Stochastic Approximation Method"): that a step took longer counts, not by how much.
+func (c *Cost) track(ratio, took float64) {
+	weight, off := min(1, took/marginStep), -overShare
+	if ratio > c.Margin*c.Ratio {
+		off = 1 - overShare
 	}
-	c.Ratio += ratioGain * (ratio - c.Ratio)
+	c.Margin = min(mostMargin, max(leastMargin, c.Margin*math.Exp(marginGain*weight*off)))
+	c.Ratio += ratioGain * (min(ratio, mishap*c.Ratio) - c.Ratio)
 }
 
 // forget lets older steps count less for the amounts that a step has.

@@ -117,6 +117,7 @@ func TestCostFollowsTheDevice(t *testing.T) {
 		mishap.learn(&decode, after(usual))
 	}
 	assert.InEpsilon(t, usual, mishap.predict(&decode), 0.1)
+	assert.Less(t, mishap.bound(&decode), 1.25*cost.bound(&decode))
 
 	for range 10 {
 		cost.learn(&decode, after(2*usual))
@@ -162,7 +163,7 @@ func TestCostIsSaved(t *testing.T) {
 		change func(*Cost)
 		err    string
 	}{
-		"version":   {func(c *Cost) { c.Version++ }, "read the times of steps: they are of version 2, this is 1"},
+		"version":   {func(c *Cost) { c.Version++ }, "read the times of steps: they are of version 3, this is 2"},
 		"time":      {func(c *Cost) { c.Seconds[3] = -1 }, "read the times of steps: a time or an amount is negative"},
 		"curvature": {func(c *Cost) { c.Curvature[2][2] = -1 }, "read the times of steps: a time or an amount is negative"},
 		"ratio":     {func(c *Cost) { c.Ratio = 0 }, "read the times of steps: a time or an amount is negative"},

@@ -21,7 +21,7 @@ type Decision struct {
 	Limit     Limit   `json:"limit"`
 	Predicted float64 `json:"predicted_ms"`
 	Bound     float64 `json:"bound_ms"` // that it should hardly exceed
-	Allowed   float64 `json:"allowed_ms,omitempty"`
+	Target    float64 `json:"target_ms,omitempty"`
 	Measured  float64 `json:"measured_ms"`
 
 	Running int     `json:"running"` // requests, when it was planned
@@ -53,7 +53,7 @@ func (s *Scheduler) decide(f *flight) Decision {
 	s.mu.Unlock()
 	d := Decision{
 		Time: f.started, Slices: f.backward, Updates: len(f.updates), Limit: f.limit,
-		Predicted: milliseconds(s.cost.predict(&f.mix)), Bound: milliseconds(s.cost.bound(&f.mix)), Allowed: milliseconds(f.allowed),
+		Predicted: milliseconds(s.cost.predict(&f.mix)), Bound: milliseconds(s.cost.bound(&f.mix)), Target: milliseconds(f.target),
 		Running: len(s.running), Waiting: waiting, Slack: milliseconds(f.slack), Owed: milliseconds(s.floor.owed),
 	}
 	for i := range f.shares {

@@ -25,10 +25,11 @@ type flight struct {
 	ends     *pass // whose last slice it has; nil: it ends none
 
 	mix, serving mix     // all its work, and that of requests
-	allowed      float64 // s: how long the targets allow it to take
-	slack        float64 // s: see slack
+	target       float64 // s: how long it may take
+	pace, slack  float64 // s: see there
 	charged      float64 // s: that it was expected to give training
 	forced       bool    // training got more than the targets allow
+	own          bool    // it is training's own: requests' rows wait for the next
 	limit        Limit
 	started      time.Time
 	decision     Decision
@@ -40,11 +41,12 @@ const depth = 2
 
 // overlaps tells whether the next step can be planned while the last one runs.
 // Nobody waits for the space between two steps, there is no penalty on a token that is not
-// known, and no source could be asked for its next work once the last step has ended.
+// known, and no source could be asked for its next work once the last step has ended; but for the
+// step behind one of training's own, which asks none.
 func (s *Scheduler) overlaps() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.pass != nil && s.pass.planned && len(s.sources) > 0 {
+	if s.pass != nil && s.pass.planned && len(s.sources) > 0 && s.apart.held == 0 {
 		return false
 	}
 	waits := func(q *sequence) bool { return q.coming > 0 && q.penalized() }
@@ -78,6 +80,7 @@ func (s *Scheduler) start() (bool, error) {
 		return false, fmt.Errorf("run a step: %w", err)
 	}
 	f.expect()
+	s.keepWaiting(f)
 	f.decision = s.decide(f)
 	f.charged = s.trainingPart(f) * s.cost.predict(&f.mix)
 	s.floor.charge(f.charged)

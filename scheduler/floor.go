@@ -1,8 +1,8 @@
 package scheduler
 
 // floor is the share of time that training never falls under while it has
-// work, averaged over floorWindow or, where the least that can run takes longer than its share of
-// that, over as long as the least takes to be worth it. Times are in seconds.
+// work. The targets come first as long as the debt is less than the share of floorWindow: over
+// longer times the average is kept. Times are in seconds.
 type floor struct {
 	share   float64
 	owed    float64 // that training has had less than its share; negative: more
@@ -24,6 +24,9 @@ func (f *floor) due() float64 {
 
 // must tells whether training gets the least that can run, however long it takes.
 func (f *floor) must() bool { return f.share > 0 && f.due() >= f.most() }
+
+// late tells whether training does not get what is due: it lacks room.
+func (f *floor) late() bool { return f.share > 0 && f.due() > 1.5*f.most() }
 
 // charge notes what a step that has been started gives training.
 func (f *floor) charge(training float64) { f.charged += training }

@@ -127,11 +127,3 @@ func (s *Scheduler) interludes() {
 		i.run()
 	}
 }
-
-// interrupted tells whether no pass may begin: somebody waits for the space
-// between two.
-func (s *Scheduler) interrupted() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.between, func(i interlude) bool { return i.passes })
-}

@@ -14,12 +14,15 @@ import (
 
 // paced is a runner that takes its time by the sim's law and checks what
 // concerns more than one span, but computes nothing, so that it can run for minutes.
-type paced struct{ *sim }
+type paced struct {
+	*sim
+	updated map[int]int // by slot: its updates
+}
 
 func newPaced(law law, rows, trainRows, slices, blocks int) *paced {
 	m := newSim(4096, rows, blocks)
 	m.trainRows, m.slices, m.law = trainRows, slices, law
-	return &paced{m}
+	return &paced{m, map[int]int{}}
 }
 
 func (m *paced) Wait() (*batch.Result, error) {
@@ -31,6 +34,9 @@ func (m *paced) Wait() (*batch.Result, error) {
 	}
 	if err := m.checkStep(f.step); err != nil {
 		m.broken = errors.Join(m.broken, err)
+	}
+	for _, u := range f.step.Updates {
+		m.updated[u.Slot]++
 	}
 	result := &batch.Result{Picks: make([][]batch.Pick, len(f.step.Spans)), Norms: make([]float64, len(f.step.Updates))}
 	for i, span := range f.step.Spans {
@@ -108,6 +114,21 @@ type trial struct {
 	visits    []*reader
 	totals    Totals
 	known     Cost
+	script    []asked // instead of the rate and lengths, where set
+	then      then
+}
+
+// then is what had been done when no more requests came.
+type then struct {
+	trained int     // rows
+	nominal float64 // s that its steps take on a device that keeps its speed
+	rows    Rows
+}
+
+// asked is a request that comes at a time.
+type asked struct {
+	at             time.Duration
+	prompt, output int
 }
 
 // reader is what a request lived through.
@@ -154,6 +175,26 @@ func (tr *trial) arrive(s *Scheduler) (errs []error) {
 	between := func(r [2]int) int { return r[0] + random.IntN(r[1]-r[0]+1) }
 	begun := time.Now()
 	var visits sync.WaitGroup
+	submit := func(ctx context.Context, leave func(), prompt, output int) error {
+		v := &reader{came: time.Since(begun)}
+		request := ask(random.IntN(max(1, tr.adapters)), prompt, output)
+		request.Prompt[0] = int32(len(tr.visits)) // no two begin alike
+		stream, err := s.Submit(ctx, request)
+		if err != nil {
+			leave()
+			return err
+		}
+		tr.visits = append(tr.visits, v)
+		visits.Go(func() {
+			defer leave()
+			v.listen(stream, begun)
+		})
+		return nil
+	}
+	for _, a := range tr.script {
+		time.Sleep(time.Until(begun.Add(a.at)))
+		errs = append(errs, submit(context.Background(), func() {}, a.prompt, a.output))
+	}
 	for time.Since(begun) < tr.lasts {
 		rate := tr.rate(time.Since(begun))
 		if rate == 0 {
@@ -161,23 +202,15 @@ func (tr *trial) arrive(s *Scheduler) (errs []error) {
 			continue
 		}
 		time.Sleep(after(random.ExpFloat64() / rate))
-		v := &reader{came: time.Since(begun)}
 		ctx, leave := context.WithCancel(context.Background())
 		if random.Float64() < tr.leave {
 			time.AfterFunc(after(random.Float64()*5), leave)
 		}
-		stream, err := s.Submit(ctx, ask(random.IntN(max(1, tr.adapters)), between(tr.prompt), between(tr.output)))
-		if err != nil {
-			errs = append(errs, err)
-			leave()
-			continue
-		}
-		tr.visits = append(tr.visits, v)
-		visits.Go(func() {
-			defer leave()
-			v.listen(stream, begun)
-		})
+		errs = append(errs, submit(ctx, leave, between(tr.prompt), between(tr.output)))
 	}
+	errs = append(errs, s.Do(func() {
+		tr.then = then{tr.trained(), tr.runner.nominal, s.totals.Rows}
+	}))
 	visits.Wait()
 	return errs
 }
@@ -199,22 +232,6 @@ func (v *reader) listen(stream <-chan Event, begun time.Time) {
 			v.ends++
 		}
 	}
-}
-
-// attained is the share of the requests whose first token came in time, and
-// whose others did but for one in a hundred.
-func (tr *trial) attained(from, until time.Duration) float64 {
-	all, good := 0, 0
-	for _, v := range tr.visits {
-		if v.came < from || v.came >= until || v.tokens == 0 {
-			continue
-		}
-		all++
-		if v.first <= tr.targets.TTFT && quantile(v.gaps, 0.99) <= tr.targets.ITL {
-			good++
-		}
-	}
-	return float64(good) / float64(max(1, all))
 }
 
 func (tr *trial) firsts() (all []time.Duration) {
@@ -247,4 +264,22 @@ func (tr *trial) trained() (rows int) {
 		rows += j.rows
 	}
 	return rows
+}
+
+// training is the share of a stretch of time that training took by the
+// device's law, of steps as the decisions tell them.
+func (tr *trial) training(from, until time.Duration) float64 {
+	begun := tr.decisions[0].Time
+	var all, training float64
+	for i, d := range tr.decisions {
+		if at := d.Time.Sub(begun); at < from || at >= until {
+			continue
+		}
+		all += d.Measured
+		training += tr.runner.parts[i] * d.Measured
+	}
+	if all == 0 {
+		return 0
+	}
+	return training / all
 }

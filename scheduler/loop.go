@@ -32,6 +32,8 @@ type Scheduler struct {
 	landed    time.Time   // when a step was last waited for
 	totals    Totals
 	pass      *pass   // the training that has begun; nil: none
+	passed    int     // passes in a row that the source whose turn it is has no part in
+	apart     apart   // how passes begin
 	hungry    bool    // training is owed time, but finds no room
 	keys      float64 // that a training row read on average in the last pass
 	wake      chan struct{}

@@ -26,6 +26,7 @@ const (
 	mixSlices     // each reads a layer's weights
 	mixMany       // 1 where there are more rows than few
 	mixPass       // 1 where there are rows: the weights are read once
+	mixBoth       // 1 where there are rows that train and others
 	amounts
 )
 
@@ -52,13 +53,28 @@ func (m *mix) add(kind batch.Kind, position, n, picks int) {
 	case batch.Decode:
 		m[mixDecodeKeys] += keys
 	case batch.Train:
-		m[mixTrainRows] += float64(n)
-		m[mixPairs] += keys
+		m.addTrain(float64(n), keys)
 		return
 	default:
 		m[mixPairs] += keys
 	}
 	m[mixPicks] += float64(picks)
+	m.setBoth()
+}
+
+// addTrain counts training rows, which are among the rows already, and their
+// pairs.
+func (m *mix) addTrain(rows, pairs float64) {
+	m[mixTrainRows] += rows
+	m[mixPairs] += pairs
+	m.setBoth()
+}
+
+func (m *mix) setBoth() {
+	m[mixBoth] = 0
+	if train := m[mixTrainRows]; train > 0 && m[mixRows] > train {
+		m[mixBoth] = 1
+	}
 }
 
 // span counts a span.
@@ -79,6 +95,5 @@ func (m *mix) train(n int, keys float64) {
 		keys = alone
 	}
 	m.setRows(m[mixRows] + rows)
-	m[mixTrainRows] += rows
-	m[mixPairs] += rows * keys
+	m.addTrain(rows, rows*keys)
 }

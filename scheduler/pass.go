@@ -1,8 +1,6 @@
 package scheduler
 
 import (
-	"slices"
-
 	"loquetier/engine/batch"
 )
 
@@ -94,7 +92,7 @@ func (s *Scheduler) train(f *flight) {
 	f.serving = f.mix
 	r := s.ration(f)
 	if s.pass == nil {
-		s.begin(f, r)
+		r = s.beginSomewhere(f, r)
 	}
 	p := s.pass
 	if p == nil || p.planned {
@@ -125,47 +123,116 @@ func (s *Scheduler) slicesFor(f *flight, p *pass, r ration) int {
 		more = 1
 	}
 	if more > n {
-		f.force(r)
+		n = more
+		x := step(n)
+		f.force(s.cost.bound(&x), r)
 	}
-	return max(n, more)
+	return n
 }
+
+// patience is the number of passes in a row that may begin without the source
+// whose turn it is, as its sequences are too long for what the targets leave.
+const patience = 16
 
 // begin asks the sources for the work of the next pass.
 func (s *Scheduler) begin(f *flight, r ration) {
-	if s.interrupted() {
+	sources := s.contenders()
+	if len(sources) == 0 {
+		s.floor.forgive()
+		s.hungry = false
 		return
 	}
 	room := min(f.room, s.runner.TrainRows())
-	step := func(n int) mix {
+	rows := s.rowsFor(f, room, r)
+	if s.floor.must() {
+		rows = max(rows, s.cost.fitting(room, r.overdue, true, s.training(f)))
+	}
+	overlooked := s.floor.share > 0 && s.passed >= patience
+	r.must = r.must || overlooked
+	works := s.collect(f, sources, rows, room, r)
+	waits := !sources[0].Done() && (len(works) == 0 || works[0].source != sources[0])
+	switch {
+	case !waits:
+		s.passed = 0
+	case len(works) > 0:
+		s.passed++
+	}
+	s.hungry = waits && (s.floor.must() || overlooked)
+	if len(works) > 0 {
+		s.enter(f, newPass(works, s.runner.Slices()))
+		f.force(s.cost.bound(&f.mix), r)
+	}
+}
+
+// force notes that a step has more training than the targets allow.
+func (f *flight) force(bound float64, r ration) {
+	if !r.alone && bound > r.target {
+		f.forced, f.limit = true, LimitFloor
+	}
+}
+
+// training is a step with so many training rows.
+func (s *Scheduler) training(f *flight) func(rows int) mix {
+	return func(rows int) mix {
 		x := f.mix
-		x.train(n, s.keys)
+		x.train(rows, s.keys)
 		return x
 	}
-	rows := 0
-	if f.limit = LimitBlocks; !s.crowded() {
-		if rows = s.cost.fitting(room, r.target, true, step); rows < room {
-			f.limit = LimitTarget
-		} else if f.limit = LimitNothing; room < s.runner.TrainRows() {
-			f.limit = LimitRows
-		}
+}
+
+// rowsFor is the number of training rows that the targets allow.
+func (s *Scheduler) rowsFor(f *flight, room int, r ration) int {
+	if s.crowded() {
+		f.limit = LimitBlocks
+		return 0
 	}
-	sources, works := s.offers(rows)
-	for r.must && rows < room && works == nil && len(sources) > 0 {
-		rows = min(room, max(rows+batch.BlockSize, rows+rows/4))
-		if sources, works = s.offers(rows); works != nil {
-			f.force(r)
-		}
-	}
-	s.hungry = works == nil && s.floor.must() && slices.ContainsFunc(sources, func(c *contender) bool { return !c.Done() })
+	step := s.training(f)
+	rows := s.cost.fitting(room, r.target, true, step)
 	switch {
-	case works != nil:
-		s.enter(f, newPass(works, s.runner.Slices()))
-	case len(sources) == 0:
-		f.limit = LimitNothing
-		s.floor.forgive()
-	case len(s.running)+len(s.flights) == 0 && rows == room:
-		s.failSources(sources)
+	case rows < room:
+		f.limit = LimitTarget
+		x := step(rows)
+		s.cost.dare(&x)
+	case room < s.runner.TrainRows():
+		f.limit = LimitRows
 	}
+	return rows
+}
+
+// collect asks each source for work, in order, as long as there are rows. Where
+// training must get something, the first that has any gets as many rows as it takes.
+func (s *Scheduler) collect(f *flight, sources []*contender, rows, room int, r ration) (works []*work) {
+	for _, c := range sources {
+		w := s.offer(c, rows, works)
+		if w == nil && r.must && len(works) == 0 {
+			w = s.insist(c, rows, room)
+		}
+		if w == nil {
+			continue
+		}
+		if len(works) == 0 {
+			s.serve(c.start)
+		}
+		rows = max(0, rows-w.rows())
+		c.start += float64(w.rows()) / c.weight
+		works = append(works, w)
+	}
+	return works
+}
+
+// insist asks a source with more and more rows until it offers something. One
+// that does not take all there is in a step of its own never will.
+func (s *Scheduler) insist(c *contender, rows, room int) *work {
+	for rows < room {
+		rows = min(room, max(rows+batch.BlockSize, rows+rows/4))
+		if w := s.offer(c, rows, nil); w != nil {
+			return w
+		}
+	}
+	if len(s.running)+len(s.flights) == 0 && !c.Done() {
+		s.failSource(c)
+	}
+	return nil
 }
 
 // enter begins a pass with a step.

@@ -31,7 +31,7 @@ func (s *Scheduler) plan() *flight {
 		}
 	}
 	f.decodes = len(f.shares)
-	f.allowed = s.allowed(f)
+	f.target, f.pace = s.target(f), s.pace(f)
 	s.prompts(f)
 	f.slack = s.slack(f)
 	s.train(f)
@@ -48,14 +48,14 @@ func (f *flight) add(q *sequence, span batch.Span) {
 
 // prompts plans chunks of prompts in order. The first moves on in any case.
 func (s *Scheduler) prompts(f *flight) {
-	careful := len(f.shares) > 0
+	allowed, careful := s.allowed(f), f.decodes > 0
 	least := batch.BlockSize
 	for _, q := range s.running {
 		if q.decodes() || q.complete(s.runner) {
 			continue
 		}
 		most := min(f.room, q.length()-q.position())
-		n := s.cost.fitting(most, f.allowed, careful, func(n int) mix {
+		n := s.cost.fitting(most, allowed, careful, func(n int) mix {
 			x := f.mix
 			x.add(batch.Prefill, q.position(), n, 0)
 			return x

@@ -11,6 +11,8 @@ type ration struct {
 	floor  float64 // training's floor allows
 	must   bool    // training gets the least that can run, however long that takes
 	alone  bool    // no request runs
+
+	overdue float64 // the floor allows beyond the least, which was not enough lately
 }
 
 // newcomers is the number of steps within which a request that comes now gets
@@ -18,22 +20,26 @@ type ration struct {
 // left for what was not foreseen.
 const newcomers = 4
 
-// allowed is how long a step may take that has its decode rows, in seconds: no
-// longer than the next token may take, nor so long that a newcomer would wait too long behind
-// it. Where the decode rows alone take longer the target is lost, and prompts
-// get as much time again rather than none.
-func (s *Scheduler) allowed(f *flight) float64 {
+// target is how long a step may take that has its decode rows, in seconds: no
+// longer than the next token may take, nor so long that a newcomer would wait too long behind it.
+func (s *Scheduler) target(f *flight) float64 {
 	target := math.Inf(1)
 	if s.targets.TTFT > 0 {
 		target = s.targets.TTFT.Seconds() / newcomers
 	}
-	if s.targets.ITL > 0 && len(f.shares) > 0 {
-		target = min(target, s.targets.ITL.Seconds())
-	}
-	if alone := s.cost.bound(&f.mix); alone >= target {
-		return 2 * alone
+	if s.targets.ITL > 0 && f.decodes > 0 {
+		target = min(target, s.targets.ITL.Seconds()-s.apart.held)
 	}
 	return target
+}
+
+// allowed is how long prompts may make a step. Where the decode rows alone take
+// longer than the target it is lost, and prompts get as much time again rather than none.
+func (s *Scheduler) allowed(f *flight) float64 {
+	if decodes := s.cost.bound(&f.mix); decodes >= f.target {
+		return 2 * decodes
+	}
+	return f.target
 }
 
 // fitting is the largest number up to most for which a step ends in time. A
@@ -54,17 +60,11 @@ func (s *Scheduler) ration(f *flight) ration {
 	requests := s.cost.bound(&f.mix)
 	alone := len(s.running) == 0
 	return ration{
-		target: min(f.allowed, requests+max(0, f.slack)),
-		floor:  requests + s.floor.due(),
-		must:   alone || s.floor.must(),
-		alone:  alone,
-	}
-}
-
-// force notes that a step has more training than the targets allow.
-func (f *flight) force(r ration) {
-	if !r.alone {
-		f.forced, f.limit = true, LimitFloor
+		target:  min(f.target, f.pace, requests+max(0, f.slack)),
+		floor:   requests + s.floor.due(),
+		must:    alone || s.floor.must(),
+		alone:   alone,
+		overdue: requests + s.floor.due() - s.floor.most(),
 	}
 }
 

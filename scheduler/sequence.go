@@ -38,7 +38,8 @@ type sequence struct {
 	Request
 	number   uint64    // in order of arrival
 	arrived  time.Time // when it was submitted
-	spoke    time.Time // when its last token came
+	began    time.Time // when its first token came
+	spoke    time.Time // and its last
 	due      time.Time // arrived, less Aging for each level of priority
 	events   chan Event
 	gone     func() error  // why the caller has lost interest, or nil

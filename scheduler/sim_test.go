@@ -41,6 +41,8 @@ type sim struct {
 	law     law        // how long a step takes; nil: stepTime
 	random  *rand.Rand // scatters it by a share, where set
 	scatter float64
+	drift   *drift     // its speed; nil: constant
+	nominal float64    // s that its steps take by the law
 	started [2]float64 // rows and pairs of the pass that was started last
 	parts   []float64  // by step: the part of its time that training took
 }
@@ -141,6 +143,10 @@ func (m *sim) takes(step *batch.Step) time.Duration {
 	x[mixUpdates] = float64(len(step.Updates))
 	seconds := m.law(&x)
 	m.parts = append(m.parts, 1-m.law(&serving)/seconds)
+	m.nominal += seconds
+	if m.drift != nil {
+		seconds = m.drift.takes(seconds)
+	}
 	if m.random != nil {
 		seconds *= 1 + m.scatter*max(-2, min(2, m.random.NormFloat64()))
 	}
@@ -343,7 +349,7 @@ func (m *sim) pastOf(span *batch.Span, position int) uint64 {
 
 // history reads back the tokens before a span. Each must have been written
 // after just those before it, on the version that is in the slot. Within a block a
-// decode follows the step before.
+// decode follows the step before, but for one of training's own.
 func (m *sim) history(span *batch.Span) ([]int32, error) {
 	var tokens []int32
 	past := begun(span.Slot, m.versions[span.Slot])
@@ -353,12 +359,26 @@ func (m *sim) history(span *batch.Span) ([]int32, error) {
 		if !ok || c.position != i || c.past != past {
 			return nil, fmt.Errorf("position %d of slot %d, blocks %v, holds what was written for something else", i, span.Slot, span.Blocks)
 		}
-		if last := i == span.Position-1; last && span.Kind == batch.Decode && span.Position%batch.BlockSize > 0 && c.step != len(m.steps)-1 {
+		if last := i == span.Position-1; last && span.Kind == batch.Decode && span.Position%batch.BlockSize > 0 && c.step != m.previous() {
 			return nil, fmt.Errorf("step %d decodes what step %d left waiting", len(m.steps), c.step)
 		}
 		tokens = append(tokens, c.token)
 	}
 	return tokens, nil
+}
+
+// previous is the number of the last step that could have had requests' rows: that
+// before the one that runs, or, where it was training's own, the one before that.
+func (m *sim) previous() int {
+	n := len(m.steps) - 1
+	if n == 0 {
+		return n
+	}
+	spans := m.steps[n-1].Spans
+	if len(spans) > 0 && !slices.ContainsFunc(spans, func(s batch.Span) bool { return s.Kind > batch.Eval }) {
+		n--
+	}
+	return n
 }
 
 func checkWant(span *batch.Span, i int) error {

@@ -85,27 +85,12 @@ func (s *Scheduler) contenders() []*contender {
 	return sorted
 }
 
-// offers asks the sources for work of so many rows in all, one after the
-// other. It returns those that were asked and what they offer.
-func (s *Scheduler) offers(room int) (sources []*contender, all []*work) {
-	sources = s.contenders()
-	for _, source := range sources {
-		w := s.offer(source, room, all)
-		if w == nil {
-			continue
-		}
-		if len(all) == 0 {
-			s.serve(source.start)
-		}
-		n := 0
-		for i := range w.spans {
-			n += len(w.spans[i].Tokens)
-		}
-		room -= n
-		source.start += float64(n) / source.weight
-		all = append(all, w)
+// rows is the number of its tokens.
+func (w *work) rows() (n int) {
+	for i := range w.spans {
+		n += len(w.spans[i].Tokens)
 	}
-	return sources, all
+	return n
 }
 
 // serve notes how much the first to be served has got: whoever is behind it
@@ -198,13 +183,9 @@ func checkOffer(w *work, room int) error {
 	return nil
 }
 
-// failSources ends the sources that had no work for a step that was theirs
-// alone: they never will.
-func (s *Scheduler) failSources(sources []*contender) {
-	for _, source := range sources {
-		if !source.Done() {
-			source.Fail(fmt.Errorf("its next sequence does not fit: a step takes %d training rows and the cache has %d blocks of %d tokens",
-				s.runner.TrainRows(), s.runner.CacheBlocks(), batch.BlockSize))
-		}
-	}
+// failSource ends a source that had no work for a step that was its own: it
+// never will.
+func (s *Scheduler) failSource(c *contender) {
+	c.Fail(fmt.Errorf("its next sequence does not fit: a step takes %d training rows and the cache has %d blocks of %d tokens",
+		s.runner.TrainRows(), s.runner.CacheBlocks(), batch.BlockSize))
 }

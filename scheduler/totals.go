@@ -71,6 +71,7 @@ func (t *Totals) count(d *Decision, took, training time.Duration) {
 // punctual counts whether a sequence's token came in time.
 func (s *Scheduler) punctual(q *sequence) {
 	if len(q.output) == 0 {
+		q.began = s.landed
 		s.totals.First.count(s.landed.Sub(q.arrived), s.targets.TTFT)
 	} else {
 		s.totals.Next.count(s.landed.Sub(q.spoke), s.targets.ITL)
