@@ -226,16 +226,20 @@ func TestAdaptersInAnyLife(t *testing.T) {
 type happened struct {
 	compared          int // tokens
 	passed            int // requests on versions that are not current any more in the end
+	chunked           int // requests whose prompts take more than a step's rows
+	versions          int // that requests of one life had: where they are more than slots, some made room
 	preempted, reused uint64
 }
 
 // everything tells whether all of it was met with: what comes together is chance.
 func (h happened) everything() bool {
-	return h.compared > 100 && h.passed > 0 && h.preempted > 0 && h.reused > 0
+	return h.compared > 100 && h.passed > 0 && h.chunked > 0 && h.versions > lifeSlots && h.preempted > 0 && h.reused > 0
 }
 
+const lifeSlots = 3 // one of them a job's
+
 func (h *happened) live(t *testing.T, e *engine.Engine, seed uint64, requests int) {
-	l := newLife(t, seed, 3, 9)
+	l := newLife(t, seed, lifeSlots, 9)
 	stems := beginnings(t)[:2]
 	all := make([]told, requests)
 	var listening sync.WaitGroup
@@ -252,6 +256,7 @@ func (h *happened) live(t *testing.T, e *engine.Engine, seed uint64, requests in
 	l.atRest()
 	stats := l.loop.Stats()
 	h.preempted, h.reused = h.preempted+stats.Preempted, h.reused+stats.PrefixTokens
+	versions := map[uint64]bool{}
 	for i, r := range l.requests {
 		r.cancel()
 		if r.leaves > 0 && len(all[i].tokens) == 0 {
@@ -260,11 +265,15 @@ func (h *happened) live(t *testing.T, e *engine.Engine, seed uint64, requests in
 		require.NoError(t, l.loop.Do(func() {})) // its adapter has been given back
 		alone := l.alone(e, r)
 		requireAlike(t, r.visit, alone, all[i])
+		if versions[r.claim.Version()] = true; len(r.Prompt) > l.engine.MaxRows() {
+			h.chunked++
+		}
 		h.compared += min(sure(r.visit, alone.tokens), len(all[i].tokens))
 		if state, err := l.base.State(r.claim.Name()); err != nil || state.Version != r.claim.Version() {
 			h.passed++
 		}
 	}
+	h.versions = max(h.versions, len(versions))
 }
 
 // drill is a job of one sequence over and over, until it is killed.
