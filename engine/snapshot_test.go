@@ -47,38 +47,36 @@ func (r *training) train() {
 // What is set aside is what the slot held at that moment, however it is trained on while it
 // is read.
 func TestASnapshotIsOfOneMoment(t *testing.T) {
-	for _, dtype := range []string{"f32", "bf16"} {
-		for _, most := range []uint64{0, 6004} { // 0: in place
-			r := trainingBeside(t, dtype)
-			slot, used := r.job.trainee.Slot(), r.engine.Used()
-			state, err := r.engine.TrainingState(slot)
+	for dtype, most := range map[string]uint64{"f32": 0, "bf16": 6004} { // 0: in place
+		r := trainingBeside(t, dtype)
+		slot, used := r.job.trainee.Slot(), r.engine.Used()
+		state, err := r.engine.TrainingState(slot)
+		require.NoError(t, err)
+		served, err := r.engine.Save(slot)
+		require.NoError(t, err)
+		for what, set := range []func(slot int) (*engine.Download, error){r.engine.SnapshotTraining, r.engine.SnapshotAdapter} {
+			d, err := set(slot)
 			require.NoError(t, err)
-			served, err := r.engine.Save(slot)
-			require.NoError(t, err)
-			for what, set := range []func(slot int) (*engine.Download, error){r.engine.SnapshotTraining, r.engine.SnapshotAdapter} {
-				d, err := set(slot)
+			if most > 0 {
+				require.NoError(t, d.Staged(most))
+			}
+			for i, more := 0, true; more; i++ {
+				if r.next(); i == 1 {
+					r.train()
+				}
+				more, err = d.Send()
 				require.NoError(t, err)
-				if most > 0 {
-					require.NoError(t, d.Staged(most))
-				}
-				for i, more := 0, true; more; i++ {
-					if r.next(); i == 1 {
-						r.train()
-					}
-					more, err = d.Send()
-					require.NoError(t, err)
-					d.Take()
-				}
-				r.land()
-				d.Close()
-				require.Equal(t, used, r.engine.Used())
-				if what == 0 {
-					require.Equal(t, state.Data, d.State().Data, dtype)
-					require.Equal(t, state.Weights(), d.State().Weights(), dtype)
-					require.NoError(t, r.engine.RestoreTraining(slot, state.Data))
-				} else {
-					require.Equal(t, served, d.Image(), dtype)
-				}
+				d.Take()
+			}
+			r.land()
+			d.Close()
+			require.Equal(t, used, r.engine.Used())
+			if what == 0 {
+				require.Equal(t, state.Data, d.State().Data, dtype)
+				require.Equal(t, state.Weights(), d.State().Weights(), dtype)
+				require.NoError(t, r.engine.RestoreTraining(slot, state.Data))
+			} else {
+				require.Equal(t, served, d.Image(), dtype)
 			}
 		}
 	}
@@ -87,40 +85,38 @@ func TestASnapshotIsOfOneMoment(t *testing.T) {
 // A training state is put back in pieces between the steps of others, and the next
 // losses are those that it had.
 func TestATrainingStateComesInPieces(t *testing.T) {
-	for _, dtype := range []string{"f32", "f16"} {
-		for _, most := range []uint64{0, 6004} {
-			r := trainingBeside(t, dtype)
-			slot := r.job.trainee.Slot()
-			before, err := r.engine.TrainingState(slot)
-			require.NoError(t, err)
-			from := r.job.step
-			r.train()
-			after, err := r.engine.TrainingState(slot)
-			require.NoError(t, err)
-			require.NotEqual(t, before.Data, after.Data)
+	for dtype, most := range map[string]uint64{"f32": 0, "f16": 6004} {
+		r := trainingBeside(t, dtype)
+		slot := r.job.trainee.Slot()
+		before, err := r.engine.TrainingState(slot)
+		require.NoError(t, err)
+		from := r.job.step
+		r.train()
+		after, err := r.engine.TrainingState(slot)
+		require.NoError(t, err)
+		require.NotEqual(t, before.Data, after.Data)
 
-			back, err := r.engine.BeginRestore(slot, before.Data)
-			require.NoError(t, err)
-			if most > 0 {
-				require.NoError(t, back.Staged(most))
-			}
-			pieces := 0
-			for more := true; more; pieces++ {
-				require.NoError(t, back.Fill())
-				r.next()
-				more, err = back.Send()
-				require.NoError(t, err)
-			}
-			require.Greater(t, pieces, 1)
-			require.NoError(t, back.Finish())
-			r.job.step = from
-			r.train()
-			again, err := r.engine.TrainingState(slot)
-			require.NoError(t, err)
-			require.Equal(t, after.Data, again.Data, dtype)
-
-			_, err = r.engine.BeginRestore(slot, before.Data[4:])
-			require.ErrorContains(t, err, "restore training: the state has")
+		back, err := r.engine.BeginRestore(slot, before.Data)
+		require.NoError(t, err)
+		if most > 0 {
+			require.NoError(t, back.Staged(most))
 		}
+		pieces := 0
+		for more := true; more; pieces++ {
+			require.NoError(t, back.Fill())
+			r.next()
+			more, err = back.Send()
+			require.NoError(t, err)
+		}
+		require.Greater(t, pieces, 1)
+		require.NoError(t, back.Finish())
+		r.job.step = from
+		r.train()
+		again, err := r.engine.TrainingState(slot)
+		require.NoError(t, err)
+		require.Equal(t, after.Data, again.Data, dtype)
+
+		_, err = r.engine.BeginRestore(slot, before.Data[4:])
+		require.ErrorContains(t, err, "restore training: the state has")
 	}
 }
