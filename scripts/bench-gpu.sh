@@ -50,13 +50,14 @@ swap() { bench swap --shape 8b --batch 32 --adapters 32; }
 
 kernels() { bench kernels --shape 8b; }
 
-# Rates as the device takes them without training, then with it; the trace
-# $LOQUETIER_TRACE (time, prompt tokens, generated tokens) where there is one.
+# Without training, then with it: at rates where most of the device is left for
+# training, and at the highest that holds the SLO without; the trace $LOQUETIER_TRACE (time, prompt
+# tokens, generated tokens) where there is one.
 unified() {
-  local common=(--shape 8b --adapters 4 --cache-tokens 131072 --compare)
+  local speed common=(--shape 8b --adapters 4 --cache-tokens 262144 --train-rows 1024 --compare)
+  for speed in 2 4; do bench unified "${common[@]}" --load mutable --speed "$speed"; done
   bench unified "${common[@]}" --load mutable --speed max --trial 30s
-  bench unified "${common[@]}" --load mutable
-  [ -z "${LOQUETIER_TRACE:-}" ] || bench unified "${common[@]}" --trace "$LOQUETIER_TRACE" --duration 5m
+  [ -z "${LOQUETIER_TRACE:-}" ] || bench unified "${common[@]}" --trace "$LOQUETIER_TRACE" --duration 5m --speed 0.4
 }
 
 [ $# -gt 0 ] || set -- decode prefill train small swap kernels unified
