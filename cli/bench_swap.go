@@ -84,30 +84,39 @@ type swap struct {
 }
 
 func (w *swap) run(streams, tokens int, names []string) error {
-	if err := w.prepare(); err != nil {
+	if err := firstError(w.prepare(), w.writeSettings(w.out)); err != nil {
 		return err
 	}
+	for _, m := range []struct {
+		what   string
+		change func(i int) (bytes int, err error)
+	}{
+		{"load", w.load}, {"publish", w.publish}, {"train", w.train}, {"checkpoint", w.checkpoint}, {"resume", w.resume}, {"publish-host", w.publishHost},
+	} {
+		if err := w.beside(streams, tokens, names, func() error { return w.measure(m.what, m.change) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beside runs f beside streams, which end with it.
+func (w *swap) beside(streams, tokens int, names []string, f func() error) error {
 	ctx, stop := context.WithCancel(w.ctx)
 	defer stop()
 	if err := w.begin(ctx, streams, tokens, names); err != nil {
 		return err
 	}
-	if err := w.writeSettings(w.out); err != nil {
-		return err
-	}
 	if err := w.steps(w.quiet, nil); err != nil { // clocks rise
 		return err
 	}
-	if err := firstError(w.measure("load", w.load), w.measure("publish", w.publish), w.measure("train", w.train)); err != nil {
+	if err := f(); err != nil {
 		return err
 	}
-	if err := firstError(w.measure("checkpoint", w.checkpoint), w.measure("resume", w.resume)); err != nil {
-		return err
+	stop()
+	for range w.ticks { // to the end of the first stream
 	}
-	if err := w.fill(ctx); err != nil {
-		return err
-	}
-	return w.measure("publish-host", w.publishHost)
+	return nil
 }
 
 // prepare registers the adapters that take turns, from the host's memory, and puts
@@ -296,7 +305,12 @@ func (w *swap) fill(ctx context.Context) error {
 }
 
 // publishHost publishes where all slots are in use.
-func (w *swap) publishHost(int) (int, error) {
+func (w *swap) publishHost(i int) (int, error) {
+	if i == 0 {
+		if err := w.fill(w.ctx); err != nil {
+			return 0, err
+		}
+	}
 	bytes := w.adapter.Info().Parameters * w.engine.Precision().Act.Size()
 	return bytes, w.loader.Publish(w.trainee, "published")
 }
