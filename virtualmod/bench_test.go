@@ -114,9 +114,12 @@ func (b *bench) train(seed uint64) *Trainee {
 }
 
 // learn stands for a job's updates: it changes all weights.
-func (b *bench) learn(t *Trainee, by float32) {
+func (b *bench) learn(t *Trainee, by float32) { b.learnFrom(b.snapshot, t, by) }
+
+// learnFrom is learn by some way to take a snapshot.
+func (b *bench) learnFrom(snapshot func(*Trainee) (*Adapter, []byte), t *Trainee, by float32) {
 	b.Helper()
-	_, state := b.snapshot(t)
+	_, state := snapshot(t)
 	scaled(state, by)
 	require.NoError(b, t.Restore(state))
 }
@@ -124,7 +127,15 @@ func (b *bench) learn(t *Trainee, by float32) {
 // snapshot is what a job's updates depend on, and its adapter.
 func (b *bench) snapshot(t *Trainee) (*Adapter, []byte) {
 	b.Helper()
-	read, err := t.Snapshot()
+	return b.snapshotIn(func(f func()) error { f(); return nil }, t)
+}
+
+// snapshotIn is snapshot where do runs what is the engine's.
+func (b *bench) snapshotIn(do func(func()) error, t *Trainee) (*Adapter, []byte) {
+	b.Helper()
+	var read func() (*Adapter, []byte, error)
+	var err error
+	require.NoError(b, do(func() { read, err = t.Snapshot() }))
 	require.NoError(b, err)
 	a, state, err := read()
 	require.NoError(b, err)

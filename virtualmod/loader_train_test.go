@@ -20,23 +20,9 @@ func (s *served) trainedBeside(seed uint64) *Trainee {
 }
 
 // relearn is learn while steps run.
-func (s *served) relearn(job *Trainee, by float32) {
-	s.Helper()
-	_, state := s.snapshotBeside(job)
-	scaled(state, by)
-	require.NoError(s, job.Restore(state))
-}
+func (s *served) relearn(job *Trainee, by float32) { s.learnFrom(s.snapshotBeside, job, by) }
 
-func (s *served) snapshotBeside(job *Trainee) (*Adapter, []byte) {
-	s.Helper()
-	var read func() (*Adapter, []byte, error)
-	var err error
-	require.NoError(s, s.loop.Do(func() { read, err = job.Snapshot() }))
-	require.NoError(s, err)
-	a, state, err := read()
-	require.NoError(s, err)
-	return a, state
-}
+func (s *served) snapshotBeside(job *Trainee) (*Adapter, []byte) { return s.snapshotIn(s.loop.Do, job) }
 
 // forget forgets what the loop was asked for, and begins to note anew.
 func (l *traced) forget() {
