@@ -49,7 +49,7 @@ bench: setup ## run the benchmarks (benchstat reads the output)
 
 .PHONY: bench-gpu
 bench-gpu: ## print the GPU figures of BENCHMARKS.md, with random weights; WHAT="decode train" and DEVICE= choose
-	@LOQUETIER_DEVICE="$(DEVICE)" scripts/bench-gpu.sh $(WHAT)
+	@$(if $(DEVICE),LOQUETIER_DEVICE="$(DEVICE)") scripts/bench-gpu.sh $(WHAT)
 
 .PHONY: shaders
 shaders: ## compile the kernels to shaders/spv

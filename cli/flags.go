@@ -61,7 +61,10 @@ func deviceFlags() []cli.Flag {
 }
 
 func deviceFlag() cli.Flag {
-	return &cli.StringFlag{Name: "device", Usage: "`DEVICE`: index, part of the name, or cpu for a software device"}
+	return &cli.StringFlag{
+		Name: "device", EnvVars: []string{"LOQUETIER_DEVICE"},
+		Usage: "`DEVICE`: index, part of the name, or cpu for a software device (default: the best)",
+	}
 }
 
 func dtypeFlag() cli.Flag {

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,7 +21,7 @@ var storyAdapters = []string{"shakespeare", "math", "upper"}
 // openStories loads the real small model with its adapters.
 func openStories(t testing.TB, config engine.Config) (*engine.Engine, *virtualmod.Base) {
 	t.Helper()
-	device, err := engine.OpenDevice("")
+	device, err := engine.OpenDevice(os.Getenv("LOQUETIER_DEVICE"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, device.Close()) })
 	e := loadModel(t, device, stories+"base", config)
@@ -110,7 +111,7 @@ func runSteps(b *testing.B, e *engine.Engine, step *batch.Step) {
 
 // BenchmarkLinear times the linear kernel alone, on the shapes of a layer.
 func BenchmarkLinear(b *testing.B) {
-	device, err := engine.OpenDevice("")
+	device, err := engine.OpenDevice(os.Getenv("LOQUETIER_DEVICE"))
 	require.NoError(b, err)
 	defer device.Close()
 	for _, shape := range [][3]int{{1, 2048, 192}, {8, 512, 512}, {128, 576, 192}, {256, 2048, 512}} {

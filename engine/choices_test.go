@@ -109,7 +109,7 @@ func TestChooseStaysWithTheTuningUnlessSomethingGains(t *testing.T) {
 
 // A measurement that ended early goes on at the next start where it was.
 func TestChoicesThatAreMissingAreMeasured(t *testing.T) {
-	device, err := OpenDevice("")
+	device, err := OpenDevice(os.Getenv("LOQUETIER_DEVICE"))
 	must.NoError(t, err)
 	defer func() { must.NoError(t, device.Close()) }()
 	file, all := newChoicesFile(t)

@@ -17,6 +17,9 @@ func (e *Engine) Gradients(slot int) ([]AdapterModule, error) {
 	return e.readModules(t, t.memory, uint64(4*t.count*gradientArray))
 }
 
+// Buffers is the number of buffers of the device.
+func (e *Engine) Buffers() int { return e.device.Buffers() }
+
 // KeptLayers is the number of layers whose activations are kept.
 func (e *Engine) KeptLayers() int { return len(e.tape.kept) }
 

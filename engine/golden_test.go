@@ -56,7 +56,7 @@ func (e expected) of(variant string) answers {
 // openTiny loads a tiny model with its adapters on the first device.
 func openTiny(t *testing.T, model string, config engine.Config) *bench {
 	t.Helper()
-	device, err := engine.OpenDevice("")
+	device, err := engine.OpenDevice(os.Getenv("LOQUETIER_DEVICE"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, device.Close()) })
 	b := &bench{t: t}

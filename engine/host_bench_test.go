@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"testing/fstest"
 
@@ -42,7 +43,7 @@ func made(t testing.TB, model string) *weights.Checkpoint {
 
 func openDevice(t testing.TB) *engine.Device {
 	t.Helper()
-	device, err := engine.OpenDevice("")
+	device, err := engine.OpenDevice(os.Getenv("LOQUETIER_DEVICE"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, device.Close()) })
 	return device

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,7 +14,7 @@ import (
 // planOf8B is the plan of training the 8b shape in steps of 1024 training rows.
 func planOf8B(t *testing.T, maxRows int) engine.Memory {
 	t.Helper()
-	device, err := engine.OpenDevice("")
+	device, err := engine.OpenDevice(os.Getenv("LOQUETIER_DEVICE"))
 	require.NoError(t, err)
 	defer device.Close()
 	shape, ok := weights.Shape("8b")

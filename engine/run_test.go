@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"math"
+	"os"
 	"strings"
 	"testing"
 
@@ -72,7 +73,7 @@ func TestStepChecks(t *testing.T) {
 
 // A model that cannot fit is refused with the numbers before it is loaded.
 func TestDoesNotFit(t *testing.T) {
-	device, err := engine.OpenDevice("")
+	device, err := engine.OpenDevice(os.Getenv("LOQUETIER_DEVICE"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, device.Close()) }()
 	folder, err := weights.OpenDir(tiny + "/llama/model")

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -79,7 +80,7 @@ func moved(state []byte, step, norm float64) []byte {
 // The loss rises along the gradient as steeply as the gradient is long: through
 // a sliding window, and where an adapter leaves layers alone.
 func TestGradientIsTheLossesSlope(t *testing.T) {
-	device, err := engine.OpenDevice("")
+	device, err := engine.OpenDevice(os.Getenv("LOQUETIER_DEVICE"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, device.Close()) })
 	for name, c := range map[string]struct {

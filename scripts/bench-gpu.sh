@@ -13,7 +13,7 @@ if [ -z "${LOQUETIER:-}" ]; then
   go build -o "$LOQUETIER" .
 fi
 
-bench() { "$LOQUETIER" bench "$@" ${LOQUETIER_DEVICE:+--device "$LOQUETIER_DEVICE"}; }
+bench() { "$LOQUETIER" bench "$@"; }
 
 decode() {
   bench decode --shape 8b

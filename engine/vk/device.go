@@ -152,7 +152,7 @@ func (d *Device) Close() error {
 		c.Free()
 	}
 	var leaked error
-	if n := d.memory.live(); n > 0 {
+	if n := d.Buffers(); n > 0 {
 		leaked = fmt.Errorf("close device: %d buffers of %d bytes still allocated", n, d.memory.used)
 	}
 	saved := d.KeepPipelines()

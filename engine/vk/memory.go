@@ -187,6 +187,9 @@ func (d *Device) Unified() bool { return d.memory.types[Upload] == d.memory.type
 // Used is the number of bytes in buffers.
 func (d *Device) Used() uint64 { return d.memory.used }
 
+// Buffers is the number of buffers.
+func (d *Device) Buffers() int { return d.memory.count }
+
 // Peak is the most bytes that were in buffers at one time.
 func (d *Device) Peak() uint64 { return d.memory.peak }
 
@@ -206,8 +209,6 @@ func (m *memory) give(b *block, off, size uint64) Buffer {
 	}
 	return buf
 }
-
-func (m *memory) live() int { return m.count }
 
 // grow makes a block of the wished size, or of the needed size where that fails.
 func (m *memory) grow(kind Kind, wish, need uint64) (*block, error) {
