@@ -310,3 +310,41 @@ func TestAnAdapterThatDoesNotCome(t *testing.T) {
 		require.NoError(t, atRest(s))
 	})
 }
+
+// A request whose adapter does not come, as when jobs hold every slot, takes nothing from
+// training, however late it is.
+func TestTrainingGoesOnWhileAnAdapterIsWaitedFor(t *testing.T) {
+	for name, streams := range map[string]int{"alone": 0, "beside a stream": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, adapters, job := newPaced(gpu, 1024, 1024, 32, 3000), newShelf(), newJob(7, 256)
+				s := New(m, WithTargets(DefaultTargets()), WithFloor(0))
+				stop := begin(s)
+				for range streams {
+					_, err := s.Submit(t.Context(), ask(0, 10, 4000))
+					require.NoError(t, err)
+				}
+				require.NoError(t, s.Train(job))
+				trained := func() (rows int) {
+					require.NoError(t, s.Do(func() { rows = job.rows }))
+					return rows
+				}
+				time.Sleep(5 * time.Second) // to learn how long steps take
+				before := trained()
+				time.Sleep(5 * time.Second)
+				undisturbed := trained() - before
+				r, _ := adapters.on("a", ask(0, 10, 10))
+				waits, err := s.Submit(t.Context(), r)
+				require.NoError(t, err)
+				before = trained()
+				time.Sleep(5 * time.Second)
+				assert.InEpsilon(t, undisturbed, trained()-before, 0.1)
+				assert.Empty(t, waits)
+				job.stopped = true
+				require.NoError(t, stop())
+				require.NoError(t, m.broken)
+				require.NoError(t, atRest(s))
+			})
+		})
+	}
+}

@@ -151,7 +151,7 @@ func (s *Scheduler) overdue() func(*sequence) error {
 func (s *Scheduler) patience() <-chan time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	oldest := s.waiting.oldest()
+	oldest := s.waiting.oldest(false)
 	if s.limits.Wait == 0 || oldest == nil {
 		return nil
 	}

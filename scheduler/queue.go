@@ -87,13 +87,14 @@ func (w *queue) next() *sequence {
 	return next
 }
 
-// oldest is the request that came first among the first of each lane; nil
-// where none waits.
-func (w *queue) oldest() *sequence {
+// oldest is the request that came first among the first of each lane, or among
+// those of them that can be begun; nil where there is none.
+func (w *queue) oldest(begins bool) *sequence {
 	var oldest *sequence
 	for _, waiting := range w.lanes {
-		if oldest == nil || waiting[0].arrived.Before(oldest.arrived) {
-			oldest = waiting[0]
+		first := waiting[0]
+		if (oldest == nil || first.arrived.Before(oldest.arrived)) && (!begins || first.ready()) {
+			oldest = first
 		}
 	}
 	return oldest

@@ -69,12 +69,13 @@ func (s *Scheduler) ration(f *flight) ration {
 }
 
 // crowded tells whether requests wait for room, or will soon: nothing is then
-// begun that would hold cache blocks and make the running ones take longer.
+// begun that would hold cache blocks and make the running ones take longer. Those that wait for
+// their adapters need no room yet.
 func (s *Scheduler) crowded() bool {
 	if s.targets == (Targets{}) || len(s.running) == 0 {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.waiting.size > 0 || s.blocks.room() < s.runner.CacheBlocks()/8
+	return s.waiting.begins() || s.blocks.room() < s.runner.CacheBlocks()/8
 }

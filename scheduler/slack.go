@@ -60,11 +60,12 @@ func (s *Scheduler) promptRow(f *flight) float64 {
 	return s.cost.bound(&x) / float64(n)
 }
 
-// oldest is the waiting request that came first; nil where none waits.
+// oldest is the waiting request that came first; nil where none waits. One whose adapter
+// is not there yet has no use for what training would leave.
 func (s *Scheduler) oldest() *sequence {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.waiting.oldest()
+	return s.waiting.oldest(true)
 }
 
 // lead is the time that the steps in flight still take, in seconds.
