@@ -156,11 +156,15 @@ func (c *Claim) Lacks() error {
 }
 
 // Hold leases the current version until Release, or says why there is none to be
-// had. It is called where Ready says so.
+// had. It is called where Ready says so, in the goroutine of the steps.
 func (c *Claim) Hold() (slot int, version uint64, err error) {
+	c.base.mu.Lock()
+	defer c.base.mu.Unlock()
+	return c.hold()
+}
+
+func (c *Claim) hold() (slot int, version uint64, err error) {
 	b := c.base
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if c.lease != nil {
 		return c.lease.slot, c.lease.id, nil
 	}
@@ -212,15 +216,29 @@ func (b *Base) unclaim(name string) {
 
 // Wait waits until the claim holds a version, or cannot.
 func (c *Claim) Wait(ctx context.Context) error {
-	for !c.Ready() {
+	for {
+		want, err := c.try()
+		if want == nil {
+			return err
+		}
 		select {
-		case <-c.want.done:
+		case <-want.done:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	_, _, err := c.Hold()
-	return err
+}
+
+// try holds a version or says why it cannot, all at once: what is ready now need not be in a
+// moment, where steps run. Where the adapter is not ready it gives what to wait for.
+func (c *Claim) try() (*want, error) {
+	c.base.mu.Lock()
+	defer c.base.mu.Unlock()
+	if !c.ready() {
+		return c.want, nil
+	}
+	_, _, err := c.hold()
+	return nil, err
 }
 
 // Slot is where the version lies that the claim holds.

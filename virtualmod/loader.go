@@ -101,7 +101,7 @@ func (b *Base) nextRead() *version {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, v := range b.residents {
-		if v != nil && v.passed() && v.unsaved() {
+		if v != nil && v.passed() && v.unsaved() && !v.unread {
 			v.leases++
 			return v
 		}
@@ -109,13 +109,14 @@ func (b *Base) nextRead() *version {
 	return nil
 }
 
-// putAway reads a version and takes it off the device.
+// putAway reads a version and takes it off the device. What cannot be read stays there until
+// its room is wanted: who wants it is told then. An error: the loop has ended.
 func (l *Loader) putAway(v *version) error {
 	err, stopped := l.save(v)
 	if err == nil && stopped == nil {
-		stopped = l.loop.Do(func() { err = l.base.Sweep() })
+		stopped = l.loop.Do(func() { _ = l.base.Sweep() }) // what it cannot free is tried again for whoever comes next
 	}
-	return cmp.Or(err, stopped)
+	return stopped
 }
 
 // cargo is what comes onto the device piece by piece.
@@ -376,7 +377,7 @@ func (l *Loader) save(v *version) (err, stopped error) {
 	l.base.mu.Lock()
 	defer l.base.mu.Unlock()
 	v.leases--
-	if stopped == nil && err == nil {
+	if v.unread = err != nil; stopped == nil && err == nil {
 		v.host = image{d.Image()}
 	}
 	return err, stopped

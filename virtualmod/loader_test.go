@@ -37,8 +37,9 @@ type traced struct {
 	*scheduler.Scheduler
 	steps *steps
 	mu    sync.Mutex
-	apart []int64 // steps before which nothing was in flight
-	small []int64 // steps before which a piece was sent
+	apart []int64       // steps before which nothing was in flight
+	small []int64       // steps before which a piece was sent
+	lag   time.Duration // of who has sent a piece
 }
 
 func (l *traced) Do(f func()) error {
@@ -51,12 +52,16 @@ func (l *traced) Do(f func()) error {
 }
 
 func (l *traced) Beside(f func()) error {
-	return l.Scheduler.Beside(func() {
+	var lag time.Duration
+	err := l.Scheduler.Beside(func() {
 		l.mu.Lock()
 		l.small = append(l.small, l.steps.begun.Load())
+		lag = l.lag
 		l.mu.Unlock()
 		f()
 	})
+	time.Sleep(lag)
+	return err
 }
 
 // served is a bench whose requests a scheduler runs, and whose adapters a loader
@@ -346,6 +351,57 @@ func TestAPublishInMidStream(t *testing.T) {
 	again := s.tokens(ask(60))
 	require.Equal(t, reused+96, s.loop.Stats().PrefixTokens, "another adapter of the same name")
 	require.NotEqual(t, first[0].LogProb, again[0].LogProb)
+	require.NoError(t, s.loop.Do(func() { require.NoError(t, job.End()) }))
+}
+
+// Who waits for an adapter holds it, whatever makes it leave the device meanwhile.
+func TestWhoWaitsHolds(t *testing.T) {
+	b := openBench(t, "f32", 1)
+	b.attachRandom("a", 1)
+	over := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() { // it comes and goes, as far as the books tell
+		v := b.names["a"].current
+		for slot := 0; ; slot = nowhere - slot {
+			select {
+			case <-over:
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				v.slot = nowhere
+				return
+			default:
+			}
+			b.mu.Lock()
+			v.slot = slot
+			for slot != nowhere && len(b.wants) > 0 {
+				b.satisfy(b.wants[0], nil)
+			}
+			b.mu.Unlock()
+		}
+	})
+	for range 100_000 {
+		c, err := b.Claim("a")
+		require.NoError(t, err)
+		if err := c.Wait(t.Context()); !assert.NoError(t, err) {
+			break
+		}
+		c.Release()
+	}
+	close(over)
+	all.Wait()
+}
+
+// A version that cannot be read is no reason for others not to come.
+func TestAVersionThatCannotBeRead(t *testing.T) {
+	s := serve(t, smallPieces(4))
+	s.attachRandom("a", 1)
+	var job *Trainee
+	require.NoError(t, s.loop.Do(func() { job = s.train(2) }))
+	require.NoError(t, s.loader.Publish(job, "live"))
+	require.NoError(t, s.loop.Do(func() { require.NoError(t, s.engine.Detach(s.names["live"].current.slot)) })) // behind the base's back
+	require.NoError(t, s.loader.Publish(job, "live"))
+	s.tokens(s.submit("live", 3))
+	s.tokens(s.submit("a", 3))
 	require.NoError(t, s.loop.Do(func() { require.NoError(t, job.End()) }))
 }
 

@@ -36,9 +36,10 @@ func (l *Loader) publish(t *Trainee, name string) error {
 		if err := cmp.Or(l.fetch(aside)); err != nil {
 			return err
 		}
-		return l.base.locked(func() error {
+		return l.loop.Beside(func() { // from where requests begin: none may be about to begin on the version before
+			l.base.mu.Lock()
+			defer l.base.mu.Unlock()
 			t.publishOnHost(name, aside.Image())
-			return nil
 		})
 	}
 }

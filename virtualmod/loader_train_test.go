@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -146,4 +147,36 @@ func TestRequestsWaitForAJobsSlot(t *testing.T) {
 	requireClose(t, want, s.tokens(late))
 	require.NoError(t, late.claim.Lacks())
 	s.end(jobs[1])
+}
+
+// A version that is published into host memory becomes the current one between two steps: who
+// has found the one before ready can still hold it.
+func TestAPublishTakesNothingFromWhoIsReady(t *testing.T) {
+	s := serve(t, smallPieces(2))
+	s.turn = 1 << 40
+	job := s.trainedBeside(4)
+	require.NoError(t, s.loader.Publish(job, "live"))
+	first, err := s.Claim("live")
+	require.NoError(t, err)
+	require.NoError(t, first.Wait(t.Context()))
+	s.loop.mu.Lock()
+	s.loop.lag = 3 * time.Millisecond
+	s.loop.mu.Unlock()
+	done := make(chan error, 1)
+	go func() { done <- s.loader.Publish(job, "live") }()
+	for s.state("live").Number == 1 {
+		c, err := s.Claim("live")
+		require.NoError(t, err)
+		require.NoError(t, s.loop.Do(func() {
+			if c.Ready() {
+				time.Sleep(time.Millisecond)
+				_, _, err = c.Hold()
+			}
+		}))
+		c.Release()
+		require.NoError(t, err)
+	}
+	require.NoError(t, <-done)
+	first.Release()
+	s.end(job)
 }

@@ -27,6 +27,7 @@ type version struct {
 	number  int    // counts the name's versions from 1; none is given twice
 	info    Info
 	host    hostCopy // nil while the weights are only on the device
+	unread  bool     // they could not be read from there the last time
 	slot    int      // where it is resident, or nowhere
 	leases  int
 	used    uint64    // when it was last acquired, by the Base's clock
