@@ -68,7 +68,7 @@ func benchDecode(c *cli.Context) error {
 		if err := w.read(prompt); err != nil {
 			return "", measurement{}, err
 		}
-		m, err := w.measure(c.Int("count"), tokens, 1)
+		m, err := w.measure(c.Context, c.Int("count"), tokens, 1)
 		return fmt.Sprintf("BenchmarkDecode/%s/prompt=%d", w.labels, prompt), m, err
 	})
 }
@@ -79,7 +79,7 @@ func benchPrefill(c *cli.Context) error {
 		if each*len(w.lanes) != c.Int("rows") {
 			return "", measurement{}, usagef("--rows %d: it takes a multiple of --batch %d", c.Int("rows"), len(w.lanes))
 		}
-		m, err := w.measure(c.Int("count"), 1, each)
+		m, err := w.measure(c.Context, c.Int("count"), 1, each)
 		return fmt.Sprintf("BenchmarkPrefill/%s/rows=%d", w.labels, c.Int("rows")), m, err
 	})
 }

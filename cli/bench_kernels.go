@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -36,6 +37,7 @@ func benchKernelsCommand() *cli.Command {
 
 // kernelBench is what a benchmark of kernels runs.
 type kernelBench struct {
+	ctx               context.Context // of the command
 	rows, contexts    []int
 	train, rank, runs int
 	slots             []int // of random adapters
@@ -87,7 +89,7 @@ const kernelLayers = 4
 
 // kernelBenchOf reads the flags.
 func kernelBenchOf(c *cli.Context) (*kernelBench, error) {
-	b := &kernelBench{train: c.Int("train"), rank: c.Int("rank"), runs: c.Int("count")}
+	b := &kernelBench{ctx: c.Context, train: c.Int("train"), rank: c.Int("rank"), runs: c.Int("count")}
 	if b.train < 0 || b.train == 1 || b.train > 1<<16-1 {
 		return nil, usagef("--train %d: it takes 0, or 2 to %d", b.train, 1<<16-1)
 	}
@@ -224,7 +226,7 @@ func (b *kernelBench) measure(s *session, report kernelReport, step func() error
 	}
 	s.engine.ResetProfile()
 	for range b.runs {
-		if err := step(); err != nil {
+		if err := firstError(step(), b.ctx.Err()); err != nil {
 			return err
 		}
 	}

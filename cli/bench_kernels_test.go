@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -17,14 +18,25 @@ import (
 func TestMedianRun(t *testing.T) {
 	times := []time.Duration{1, 50, 30, 90, 40}
 	next := 0
-	m, err := medianRun(4, func() (measurement, error) {
+	m, err := medianRun(t.Context(), 4, func() (measurement, error) {
 		next++
 		return measurement{steps: next, wall: times[next-1]}, nil
 	})
 	require.NoError(t, err)
 	assert.Equal(t, measurement{runs: 4, steps: 5, wall: 40}, m, "of an even number the lower one")
-	_, err = medianRun(4, func() (measurement, error) { return measurement{}, errors.New("lost") })
+	_, err = medianRun(t.Context(), 4, func() (measurement, error) { return measurement{}, errors.New("lost") })
 	require.EqualError(t, err, "lost")
+
+	ctx, interrupt := context.WithCancel(t.Context())
+	next = 0
+	_, err = medianRun(ctx, 4, func() (measurement, error) {
+		if next++; next == 2 {
+			interrupt()
+		}
+		return measurement{}, nil
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 2, next, "the others are not run")
 }
 
 func TestKernelsAreKnownByTheirArithmetic(t *testing.T) {

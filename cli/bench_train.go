@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -63,7 +64,7 @@ func benchTrain(c *cli.Context) error {
 			return err
 		}
 		var m measurement
-		if stopped := s.scheduler.Do(func() { m, err = d.run(s, c.Int("count")) }); stopped != nil || err != nil {
+		if stopped := s.scheduler.Do(func() { m, err = d.run(c.Context, s, c.Int("count")) }); stopped != nil || err != nil {
 			return firstError(err, stopped)
 		}
 		return s.writeBench(c.App.Writer, d.name(c, s), m)
@@ -137,11 +138,11 @@ func (d *drill) fits(o modelOptions, model weights.Config) error {
 }
 
 // run measures optimizer steps.
-func (d *drill) run(s *session, count int) (measurement, error) {
+func (d *drill) run(ctx context.Context, s *session, count int) (measurement, error) {
 	if err := d.begin(s); err != nil {
 		return measurement{}, err
 	}
-	m, err := medianRun(count, func() (measurement, error) { return d.optimize(s) })
+	m, err := medianRun(ctx, count, func() (measurement, error) { return d.optimize(s) })
 	m.memory = s.device.Peak()
 	return m, err
 }

@@ -111,7 +111,7 @@ func unifiedOptionsOf(c *cli.Context) (unifiedOptions, error) {
 		adapters: c.Int("adapters"), jobCount: c.Int("jobs"), rank: c.Int("rank"), length: c.Int("length"), micro: c.Int("micro-batch"), mostRows: c.Int("train-rows"),
 		compare: c.Bool("compare"), seed: c.Uint64("seed"), json: c.String("json"), svg: c.String("svg"),
 	}
-	if err := firstError(checkAdapters(c), o.checkCounts(c), o.checkTimes(c), o.readSpeed(c.String("speed")), checkFolders(c, "json", "svg"), noArguments(c)); err != nil {
+	if err := firstError(checkAdapters(c), o.checkCounts(c), o.checkTimes(c), o.readSpeed(c.String("speed")), checkFiles(c, "json", "svg"), noArguments(c)); err != nil {
 		return o, err
 	}
 	if name := c.String("trace"); name != "" {

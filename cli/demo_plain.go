@@ -76,7 +76,7 @@ func (p *demoPlain) showTraining(u demoUpdate) error {
 	switch e := u.train; {
 	case e.Kind == train.StepDone && (e.Step%max(1, e.Steps/10) == 0 || e.Step+1 == e.Steps):
 		return p.print(u.stream, fmt.Sprintf("(in training) step %d of %d, loss %.2f", e.Step+1, e.Steps, float64(e.Record.Loss)))
-	case e.Kind == train.Ended && e.Err == nil:
+	case e.Complete():
 		return p.print(u.stream, "(trained, and published)")
 	}
 	return nil

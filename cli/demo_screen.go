@@ -103,7 +103,9 @@ func (m *demoScreen) learn(e train.Event) {
 		m.curve.Loss = append(m.curve.Loss, train.Point{Step: e.Step, Loss: float64(e.Record.Loss)})
 		m.training = fmt.Sprintf("in training: step %d of %d, loss %.2f", e.Step+1, e.Steps, float64(e.Record.Loss))
 	case train.Ended:
-		m.training = "trained in the same steps, and published"
+		if e.Complete() {
+			m.training = "trained in the same steps, and published"
+		}
 	}
 }
 

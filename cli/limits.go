@@ -61,9 +61,9 @@ func limitsOf(c *cli.Context) (limitOptions, error) {
 		return o, usagef("--ttft and --itl: %w", err)
 	}
 	if err := scheduler.CheckFloor(o.floor); err != nil {
-		return o, usagef("--train-floor: %w", err)
+		return o, usagef("--train-floor %w", err)
 	}
-	return o, checkFolders(c, "decisions")
+	return o, checkFiles(c, "decisions")
 }
 
 // control is the scheduler's options. It reads what is known of the device and

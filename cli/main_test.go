@@ -155,6 +155,7 @@ func TestAnInterruptKeepsWhatIsThere(t *testing.T) {
 			o := callWith(ctx, "Tell me.\n", out, args...)
 			assert.Equal(t, outcome{code: exitInterrupted, err: "loquetier: interrupted\n"}, o)
 			assert.NotEmpty(t, out.String())
+			assert.NotContains(t, out.String(), "published", "nothing has been")
 		})
 	}
 }

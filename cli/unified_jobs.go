@@ -54,7 +54,7 @@ func (u *unified) prepareJobs() error {
 			return err
 		}
 	}
-	if err := u.sizeTraining(); err != nil {
+	if err := firstError(u.sizeTraining(), u.checkLength()); err != nil {
 		return err
 	}
 	for _, j := range t.jobs {
@@ -98,6 +98,18 @@ func (u *unified) sizeTraining() error {
 	}
 	if o.cacheTokens == 0 {
 		o.cacheTokens = min(8*u.training.context(), serveCache) + 2*o.trainRows
+	}
+	return nil
+}
+
+// checkLength refuses sequences that no step takes.
+func (u *unified) checkLength() error {
+	rows, cache := u.session.options.trainRows, u.engineConfig().CacheBlocks*batch.BlockSize
+	switch {
+	case u.length > rows:
+		return fmt.Errorf("--length %d: a step takes %d training rows: choose a larger --train-rows or a smaller --length", u.length, rows)
+	case u.length > cache:
+		return fmt.Errorf("--length %d: the cache has room for %d tokens: choose a larger --cache-tokens or a smaller --length", u.length, cache)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -40,18 +41,16 @@ func (u *unified) write(w io.Writer, r replay.Report, picture replay.Picture) er
 	if err := writeUnified(w, r); err != nil {
 		return err
 	}
+	var all []error // one file that cannot be written is no reason not to write the other
 	for _, f := range []struct {
 		name  string
 		write func(io.Writer) error
 	}{{u.json, r.JSON}, {u.svg, picture.SVG}} {
-		if f.name == "" {
-			continue
-		}
-		if err := overwriteFile(f.name, f.write); err != nil {
-			return err
+		if f.name != "" {
+			all = append(all, overwriteFile(f.name, f.write))
 		}
 	}
-	return nil
+	return errors.Join(all...)
 }
 
 // writeUnified prints a report as a table, a column for each run.
@@ -121,16 +120,39 @@ func unifiedLines(trains bool) []unifiedLine {
 	)
 }
 
-// checkFolders refuses, before anything is measured, files that could not be
-// written for want of a folder.
-func checkFolders(c *cli.Context, flags ...string) error {
+// checkFiles refuses, before anything is computed, files that could not be
+// written.
+func checkFiles(c *cli.Context, flags ...string) error {
 	for _, flag := range flags {
 		name := c.String(flag)
-		if info, err := os.Stat(filepath.Dir(name)); name != "" && (err != nil || !info.IsDir()) {
+		if name == "" {
+			continue
+		}
+		if info, err := os.Stat(filepath.Dir(name)); err != nil || !info.IsDir() {
 			return fmt.Errorf("--%s %s: there is no folder %s", flag, name, filepath.Dir(name))
+		}
+		if err := tryFile(name); err != nil {
+			return fmt.Errorf("--%s: %w", flag, err)
 		}
 	}
 	return nil
+}
+
+// tryFile opens a file as to write it, and leaves everything as it was.
+func tryFile(name string) error {
+	info, err := os.Stat(name)
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil // a pipe's reader would take it for the end
+	}
+	missing := errors.Is(err, fs.ErrNotExist)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	if err = f.Close(); missing {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 // overwriteFile writes a file, in place of what may be there.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -58,12 +59,12 @@ func measureSteps(steps, tokens int, step func() (engine.StepStats, error)) (mea
 }
 
 // medianRun measures a number of runs, after one that prepares kernels, and
-// returns the one of median time.
-func medianRun(runs int, run func() (measurement, error)) (measurement, error) {
+// returns the one of median time. Between two of them it ends where ctx does.
+func medianRun(ctx context.Context, runs int, run func() (measurement, error)) (measurement, error) {
 	var all []measurement
 	for range 1 + runs {
 		m, err := run()
-		if err != nil {
+		if err = firstError(err, ctx.Err()); err != nil {
 			return m, err
 		}
 		all = append(all, m)
@@ -219,9 +220,9 @@ func (w *workload) start(n int, fed bool) error {
 
 // measure measures runs of so many steps of n tokens a sequence. Each run
 // begins where the first did.
-func (w *workload) measure(runs, steps, n int) (measurement, error) {
+func (w *workload) measure(ctx context.Context, runs, steps, n int) (measurement, error) {
 	from := w.lanes[0].next
-	m, err := medianRun(runs, func() (measurement, error) {
+	m, err := medianRun(ctx, runs, func() (measurement, error) {
 		w.rewind(from)
 		step := func() (engine.StepStats, error) { return w.step(n) }
 		if n == 1 {

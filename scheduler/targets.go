@@ -40,7 +40,7 @@ func CheckFloor(share float64) error {
 	if share >= 0 && share <= MaxFloor {
 		return nil
 	}
-	return fmt.Errorf("training floor %v: it takes a share of time from 0 to %v", share, MaxFloor)
+	return fmt.Errorf("%v: it takes a share of time from 0 to %v", share, MaxFloor)
 }
 
 // WithTargets sets targets, which have been checked. Without them steps are as

@@ -22,3 +22,6 @@ type Event struct {
 	Path   string
 	Err    error
 }
+
+// Complete tells whether the job has ended with all of its steps done.
+func (e Event) Complete() bool { return e.Kind == Ended && e.Err == nil && e.Step == e.Steps }
