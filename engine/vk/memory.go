@@ -80,6 +80,8 @@ type block struct {
 
 type span struct{ offset, size uint64 }
 
+func (b *block) empty() bool { return len(b.free) == 1 && b.free[0].size == b.size }
+
 // memory sub-allocates buffers from blocks and accounts for them.
 type memory struct {
 	device *Device
@@ -174,9 +176,16 @@ func (d *Device) Free(buf Buffer) {
 		poison(buf.Host)
 	}
 	buf.block.put(span{buf.offset, want})
-	if b := buf.block; len(b.free) == 1 && b.free[0].size == b.size {
+	if b := buf.block; b.empty() && !m.stays(b) {
 		m.release(b)
 	}
+}
+
+// stays tells whether an empty block is kept for what comes next: the only one of
+// the host's. Staging comes and goes with every Write and Read, and the driver takes longer to pin a
+// block of the host's memory than the copy takes.
+func (m *memory) stays(b *block) bool {
+	return b.kind != Local && b.size == blockSize && !slices.ContainsFunc(m.blocks, func(o *block) bool { return o != b && o.kind == b.kind })
 }
 
 // Unified tells whether Upload buffers lie in the device's own memory, as on

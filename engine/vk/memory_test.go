@@ -120,6 +120,26 @@ func TestAllocKeepsKindsApart(t *testing.T) {
 	assert.EqualValues(t, 2*blockSize, d.Held())
 }
 
+func TestOneEmptyBlockOfTheHostStays(t *testing.T) {
+	d := testDevice(t)
+	first := buffer(t, d, Upload, blockSize)
+	more, err := d.Alloc(Upload, blockSize)
+	require.NoError(t, err)
+	d.Free(more)
+	assert.EqualValues(t, blockSize, d.Held(), "another one goes back")
+	again := buffer(t, d, Local, 64)
+	again.Host = nil
+	require.NoError(t, d.Write(again, 0, 64, writePattern))
+	assert.NotEqual(t, first.block, again.block)
+
+	alone, err := d.Alloc(Download, 64)
+	require.NoError(t, err)
+	held := d.Held()
+	d.Free(alone)
+	assert.Equal(t, held, d.Held())
+	assert.Zero(t, alone.block.free[0].offset)
+}
+
 func TestAllocWithoutRoomTellsTheNumbers(t *testing.T) {
 	d := testDevice(t)
 	buffer(t, d, Local, 1000)
