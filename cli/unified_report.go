@@ -112,11 +112,19 @@ func unifiedLines(trains bool) []unifiedLine {
 	if !trains {
 		return lines
 	}
+	training := func(layout string, f func(replay.Summary) float64) func(replay.Summary) string {
+		return func(s replay.Summary) string {
+			if s.TrainAlone == 0 { // the run without
+				return ""
+			}
+			return fmt.Sprintf(layout, f(s))
+		}
+	}
 	return append(lines,
-		unifiedLine{"training, tokens/s", format("%.1f", func(s replay.Summary) float64 { return s.TrainRate })},
-		unifiedLine{"training alone, tokens/s", format("%.1f", func(s replay.Summary) float64 { return s.TrainAlone })},
-		unifiedLine{"training, share of alone", format("%.1f %%", func(s replay.Summary) float64 { return 100 * s.TrainShare })},
-		unifiedLine{"the same while requests still came", format("%.1f %%", func(s replay.Summary) float64 { return 100 * s.ArrivingShare })},
+		unifiedLine{"training, tokens/s", training("%.1f", func(s replay.Summary) float64 { return s.TrainRate })},
+		unifiedLine{"training alone, tokens/s", training("%.1f", func(s replay.Summary) float64 { return s.TrainAlone })},
+		unifiedLine{"training, share of alone", training("%.1f %%", func(s replay.Summary) float64 { return 100 * s.TrainShare })},
+		unifiedLine{"the same while requests still came", training("%.1f %%", func(s replay.Summary) float64 { return 100 * s.ArrivingShare })},
 	)
 }
 

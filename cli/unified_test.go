@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -47,6 +48,7 @@ func TestUnified(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 4, strings.Count(string(picture), `<circle class=""`))
 	assert.Contains(t, o.out, "SLO: completed, first token within 1m0s of when it was due")
+	assert.Regexp(t, `(?m)^ training alone, tokens/s +\d+\.\d$`, o.out, "in one column")
 	assert.Regexp(t, `(?m)^ SLO attained +100\.00 % +100\.00 %$`, o.out)
 	assert.Equal(t, "warm-up\nwarm-up\nrequests alone\ntraining alone\ntraining begins\nrequests and training\n", o.err)
 	left, err := os.ReadDir(os.Getenv("TMPDIR"))
@@ -141,6 +143,16 @@ func TestUnifiedRefuses(t *testing.T) {
 		assert.Empty(t, o.out, args)
 		assert.NotEqual(t, exitOK, o.code, args)
 	}
+}
+
+// Who trains alone has no requests to count.
+func TestUnifiedTellsHowFarItIs(t *testing.T) {
+	v, p := &unifiedView{trained: &trainedLog{}}, &unifiedPart{name: "training alone", start: time.Now().Add(-10 * time.Second)}
+	assert.Equal(t, "training alone: 10 s", v.line(p))
+	p.requests = 7
+	p.done.Add(2)
+	p.lost.Add(1)
+	assert.Equal(t, "training alone: 10 s, 3 of 7  1 dropped", v.line(p))
 }
 
 func TestHighestSpeed(t *testing.T) {

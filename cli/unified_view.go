@@ -72,11 +72,20 @@ func (v *unifiedView) tick(p *unifiedPart) {
 	for {
 		select {
 		case <-ticker.C:
-			v.say(fmt.Sprintf("%s: %.0f s, %d of %d%s", p.name, time.Since(p.start).Seconds(), p.done.Load()+p.lost.Load(), p.requests, v.status(p)))
+			v.say(v.line(p))
 		case <-p.stop:
 			return
 		}
 	}
+}
+
+// line tells how far a part is.
+func (v *unifiedView) line(p *unifiedPart) string {
+	far := fmt.Sprintf("%s: %.0f s", p.name, time.Since(p.start).Seconds())
+	if p.requests > 0 {
+		far += fmt.Sprintf(", %d of %d", p.done.Load()+p.lost.Load(), p.requests)
+	}
+	return far + v.status(p)
 }
 
 // status is what is worth knowing beside the number of requests.
