@@ -69,7 +69,7 @@ func (k *Kernels) measure(file choicesFile, limit time.Duration, progress func(d
 }
 
 // ProbeDevice measures the ways of products on a device for a compute type, and
-// keeps the choices in a folder, for engines that probe once.
+// keeps the choices in a folder, for engines that probe once; "" is nowhere.
 func ProbeDevice(device *Device, dtype, folder string, progress func(done, total int)) ([]Trial, error) {
 	precision, err := PrecisionFor(dtype, device.Info, weights.F16)
 	if err != nil {
@@ -93,7 +93,7 @@ func ProbeDevice(device *Device, dtype, folder string, progress func(done, total
 // choicesFile is where the choices of a device and a pair of types are kept, and
 // what they are good for.
 type choicesFile struct {
-	path   string
+	path   string // "": they are kept nowhere
 	stamp  choicesStamp
 	tuning shaders.Tuning
 }
@@ -125,8 +125,12 @@ func (k *Kernels) choicesFile(folder string) (choicesFile, error) {
 		return choicesFile{}, err
 	}
 	weight, act := storageName(k.Weight), storageName(k.Act)
+	path := ""
+	if folder != "" {
+		path = filepath.Join(folder, fmt.Sprintf("products-%s-%s-%s.json", info.CacheKey(), weight, act))
+	}
 	return choicesFile{
-		path:   filepath.Join(folder, fmt.Sprintf("products-%s-%s-%s.json", info.CacheKey(), weight, act)),
+		path:   path,
 		stamp:  choicesStamp{Device: info.Name, Driver: info.Driver, Weight: weight, Act: act, Kernels: sum},
 		tuning: k.Tuning,
 	}, nil
@@ -160,6 +164,9 @@ func (f choicesFile) read() (shaders.Choices, error) {
 
 // write replaces the file.
 func (f choicesFile) write(choices shaders.Choices) error {
+	if f.path == "" {
+		return nil
+	}
 	d := choicesData{choicesStamp: f.stamp, Choices: []choiceData{}}
 	for _, c := range choices {
 		d.Choices = append(d.Choices, choiceData{c.Class, c.Way.String()})

@@ -76,6 +76,26 @@ func TestDamagedChoicesAreIgnored(t *testing.T) {
 	}
 }
 
+// Where the system has no place for them they are kept nowhere, least of all where the program
+// was started.
+func TestChoicesWithoutAFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	device, err := OpenDevice(os.Getenv("LOQUETIER_DEVICE"))
+	must.NoError(t, err)
+	defer func() { must.NoError(t, device.Close()) }()
+	_, all := newChoicesFile(t)
+	tuning, err := shaders.TuningNamed("gpu")
+	must.NoError(t, err)
+	k, err := NewKernels(device.Device, tuning, weights.F32, weights.F32)
+	must.NoError(t, err)
+	file, err := k.choicesFile("")
+	must.NoError(t, err)
+	must.NoError(t, file.write(all))
+	left, err := os.ReadDir(".")
+	must.NoError(t, err)
+	assert.Empty(t, left)
+}
+
 // The kernels and the shapes that were tried are part of what choices are good for.
 func TestChoicesAreOfTheseKernels(t *testing.T) {
 	file, _ := newChoicesFile(t)
