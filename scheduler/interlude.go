@@ -14,6 +14,16 @@ type interlude struct {
 // ready tells whether an interlude waits for no more than the steps in flight.
 func (s *Scheduler) ready(i interlude) bool { return !i.passes || s.pass == nil }
 
+// awaited tells whether somebody waits for the end of the pass that is pending.
+func (s *Scheduler) awaited() bool {
+	if s.pass == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.between, func(i interlude) bool { return i.passes })
+}
+
 // Do runs f between two steps and returns when it has run: the way to attach
 // and detach adapters while requests are running. An adapter must not be
 // detached while requests use it. It returns ErrClosed, without
@@ -22,7 +32,7 @@ func (s *Scheduler) Do(f func()) error { return s.do(f, false) }
 
 // DoBetweenPasses is Do between two passes of training: every source has its
 // answer then, and no gradient is half computed, so a job's state is whole. Requests run
-// on until the pass is over.
+// on until the pass is over, of which each of their steps then runs a slice at least.
 func (s *Scheduler) DoBetweenPasses(f func()) error { return s.do(f, true) }
 
 func (s *Scheduler) do(f func(), passes bool) error {

@@ -62,7 +62,7 @@ func (s *Scheduler) ration(f *flight) ration {
 	return ration{
 		target:  min(f.target, f.pace, requests+max(0, f.slack)),
 		floor:   requests + s.floor.due(),
-		must:    alone || s.floor.must(),
+		must:    alone || s.floor.must() || s.awaited(),
 		alone:   alone,
 		overdue: requests + s.floor.due() - s.floor.most(),
 	}

@@ -285,6 +285,42 @@ func TestJobsThatEndInMidPass(t *testing.T) {
 	})
 }
 
+// TestAPassEndsForWhoWaitsForIt: a pass of which nothing fits beside requests any more,
+// and that has no floor, goes on where somebody waits for its end.
+func TestAPassEndsForWhoWaitsForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, job := newPaced(gpu, 2048, 2048, 32, 2000), newJob(7, 2048)
+		s := New(m, WithTargets(Targets{TTFT: 40 * time.Millisecond, ITL: 10 * time.Millisecond}), WithFloor(0))
+		stop := begin(s)
+		require.NoError(t, s.Train(job))
+		pending := func() (left int) {
+			require.NoError(t, s.Do(func() {
+				if s.pass != nil {
+					left = s.pass.left
+				}
+			}))
+			return left
+		}
+		time.Sleep(5 * time.Second)
+		for range 1000 { // until one comes in mid-pass
+			if time.Sleep(time.Millisecond); pending() > 10 {
+				break
+			}
+		}
+		stream, err := s.Submit(t.Context(), ask(0, 10, 2000))
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.NotZero(t, pending(), "nothing of it fits")
+		begun := time.Now()
+		require.NoError(t, s.DoBetweenPasses(func() { assert.Len(t, s.running, 1, "the request goes on") }))
+		assert.Less(t, time.Since(begun), 3*time.Second)
+		job.stopped = true
+		assert.Equal(t, Length, last(stream).Finish)
+		require.NoError(t, stop())
+		require.NoError(t, m.broken)
+	})
+}
+
 // TestADeviceBecomesSlower: a device that halves its speed, as a hot one does,
 // makes steps late for a moment only.
 func TestADeviceBecomesSlower(t *testing.T) {
