@@ -340,7 +340,6 @@ func TestTrainingGoesOnWhileAnAdapterIsWaitedFor(t *testing.T) {
 				time.Sleep(5 * time.Second)
 				assert.InEpsilon(t, undisturbed, trained()-before, 0.1)
 				assert.Empty(t, waits)
-				job.stopped = true
 				require.NoError(t, stop())
 				require.NoError(t, m.broken)
 				require.NoError(t, atRest(s))

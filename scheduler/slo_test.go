@@ -312,9 +312,11 @@ func TestAPassEndsForWhoWaitsForIt(t *testing.T) {
 		time.Sleep(time.Second)
 		require.NotZero(t, pending(), "nothing of it fits")
 		begun := time.Now()
-		require.NoError(t, s.DoBetweenPasses(func() { assert.Len(t, s.running, 1, "the request goes on") }))
+		require.NoError(t, s.DoBetweenPasses(func() {
+			assert.Len(t, s.running, 1, "the request goes on")
+			job.stopped = true
+		}))
 		assert.Less(t, time.Since(begun), 3*time.Second)
-		job.stopped = true
 		assert.Equal(t, Length, last(stream).Finish)
 		require.NoError(t, stop())
 		require.NoError(t, m.broken)
