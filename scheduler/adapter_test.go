@@ -320,16 +320,17 @@ func TestTrainingGoesOnWhileAnAdapterIsWaitedFor(t *testing.T) {
 				m, adapters, job := newPaced(gpu, 1024, 1024, 32, 3000), newShelf(), newJob(7, 256)
 				s := New(m, WithTargets(DefaultTargets()), WithFloor(0))
 				stop := begin(s)
+				require.NoError(t, s.Train(job))
+				time.Sleep(2 * time.Second) // to learn how long steps take
 				for range streams {
 					_, err := s.Submit(t.Context(), ask(0, 10, 4000))
 					require.NoError(t, err)
 				}
-				require.NoError(t, s.Train(job))
 				trained := func() (rows int) {
 					require.NoError(t, s.Do(func() { rows = job.rows }))
 					return rows
 				}
-				time.Sleep(5 * time.Second) // to learn how long steps take
+				time.Sleep(5 * time.Second)
 				before := trained()
 				time.Sleep(5 * time.Second)
 				undisturbed := trained() - before
