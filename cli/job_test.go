@@ -195,6 +195,7 @@ func TestJobRefuses(t *testing.T) {
 		"job unpack: standard input: manifest.json: the job file is cut short":                     {"job", "unpack", "-", none},
 		"train: --detach " + file + ": the file is there already":                                  append(m.args, "--out", none, "--detach", file),
 		"train: --detach " + none + "/x: there is no folder " + none:                               append(m.args, "--out", none, "--detach", none+"/x"),
+		"train: --log: open " + m.dir + ": is a directory":                                         append(m.args, "--out", none, "--log", m.dir),
 		"train: --detach -: it takes a file":                                                       append(m.args, "--out", none, "--detach", "-"),
 		"train: --jobs and --detach exclude each other: every job has its own":                     {"train", "--model", "stories", "--jobs", none, "--detach", "x"},
 		"train: resume: " + none + ": there is no checkpoint to resume":                            append(m.args, "--out", none, "--resume"),

@@ -96,7 +96,7 @@ func (t *training) prepare(c *cli.Context, jobs []jobOptions) error {
 }
 
 func (t *training) prepareJob(j *trainingJob) (err error) {
-	if err := j.checkDetach(); err != nil {
+	if err := firstError(j.checkDetach(), j.checkLog()); err != nil {
 		return err
 	}
 	config := t.checkpoint.Config

@@ -281,10 +281,21 @@ func (l *lateLog) Write(line []byte) (int, error) {
 		}
 		var err error
 		if l.file, err = os.OpenFile(l.path, flags, 0o666); err != nil {
-			return 0, fmt.Errorf("--log: %w", err)
+			return 0, err
 		}
 	}
 	return l.file.Write(line)
+}
+
+// checkLog refuses, before anything is loaded, a log that could not be written.
+func (o jobOptions) checkLog() error {
+	if _, err := os.Stat(filepath.Dir(o.logFile)); o.logFile == "" || err != nil {
+		return nil // the folder may be the job's, which is not there yet
+	}
+	if err := tryFile(o.logFile); err != nil {
+		return fmt.Errorf("--log: %w", err)
+	}
+	return nil
 }
 
 // Close closes what was opened.

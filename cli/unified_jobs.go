@@ -35,6 +35,9 @@ func (u *unified) prepareJobs() error {
 	if u.length == 0 {
 		u.length = max(2, min(unifiedLength, t.context()/8))
 	}
+	if err := u.checkSlots(); err != nil {
+		return err
+	}
 	if o.slots == 0 {
 		o.slots = max(u.slots(), u.adapters+u.jobCount)
 	}
@@ -98,6 +101,21 @@ func (u *unified) sizeTraining() error {
 	}
 	if o.cacheTokens == 0 {
 		o.cacheTokens = min(8*u.training.context(), serveCache) + 2*o.trainRows
+	}
+	return nil
+}
+
+// checkSlots refuses adapters that are not there, and slots that are too few: requests hold
+// theirs from beginning to end.
+func (u *unified) checkSlots() error {
+	o := &u.session.options
+	if !o.randomAdapters() {
+		if _, err := o.firstAdapters(u.adapters); err != nil {
+			return err
+		}
+	}
+	if need := u.adapters + u.jobCount; o.slots > 0 && need > o.slots {
+		return fmt.Errorf("--slots %d: %s and %s take %d", o.slots, counted(u.adapters, "adapter"), counted(u.jobCount, "job"), need)
 	}
 	return nil
 }

@@ -120,6 +120,7 @@ func TestUnifiedRefuses(t *testing.T) {
 		"--rank 5":                    "--rank 5: it takes a multiple of 4, at most 512",
 		"--adapters -1":               "--adapters -1: it takes 0 to 4096",
 		"--adapters 4":                "--adapters 4: only 3 are given: add --adapter NAME=DIR",
+		"--adapters 2 --slots 2":      "--slots 2: 2 adapters and 1 job take 3",
 		"--itl 3s":                    "--ttft and --itl: the first token in 2s is sooner than the next in 3s: the first takes a step at least",
 		"--train-floor 0.7":           "--train-floor 0.7: it takes a share of time from 0 to 0.5",
 		"--train-floor NaN":           "--train-floor NaN: it takes a share of time from 0 to 0.5",

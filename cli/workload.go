@@ -132,14 +132,22 @@ func (s *session) benchSlots(k, rank int) ([]int, error) {
 // benchAdapters are the names of the first k adapters: those given, or random
 // ones of a rank, or the embedded ones.
 func (s *session) benchAdapters(k, rank int) ([]string, error) {
-	var names []string
-	for _, a := range s.options.adapters {
-		names = append(names, a.name)
-	}
-	if len(names) == 0 && s.options.shape != "" {
+	if s.options.randomAdapters() {
 		return s.addRandomAdapters(k, rank)
 	}
-	if len(names) == 0 && s.options.model == stories {
+	return s.options.firstAdapters(k)
+}
+
+// randomAdapters tells whether a benchmark makes its adapters.
+func (o modelOptions) randomAdapters() bool { return o.shape != "" && len(o.adapters) == 0 }
+
+// firstAdapters are the names of the first k of those given, or of the embedded ones.
+func (o modelOptions) firstAdapters(k int) ([]string, error) {
+	var names []string
+	for _, a := range o.adapters {
+		names = append(names, a.name)
+	}
+	if len(names) == 0 && o.model == stories {
 		for _, a := range models.Adapters() {
 			names = append(names, stories+"/"+a)
 		}
