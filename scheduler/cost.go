@@ -26,14 +26,16 @@ type Cost struct {
 	Pull      [amounts]float64          `json:"pull"`      // half the negative gradient of the squared errors
 	Most      [amounts]float64          `json:"most"`      // of each amount in a step so far, planned or possible
 	Ratio     float64                   `json:"ratio"`     // of the measured to the predicted time, lately
-	Margin    float64                   `json:"margin"`    // times what is predicted: few steps take longer
+	Margins   [2]float64                `json:"margins"`   // times what is predicted: few steps without training, and with it, take longer
 }
 
 // costVersion changes with the meaning of any amount.
-const costVersion = 2
+const costVersion = 3
 
 // NewCost knows nothing.
-func NewCost() Cost { return Cost{Version: costVersion, Ratio: 1, Margin: firstMargin} }
+func NewCost() Cost {
+	return Cost{Version: costVersion, Ratio: 1, Margins: [2]float64{firstMargin, firstMargin}}
+}
 
 // LoadCost reads what was saved as JSON.
 func LoadCost(data []byte) (Cost, error) {
@@ -64,7 +66,7 @@ func (c *Cost) check() error {
 	if c.Version != costVersion {
 		return fmt.Errorf("they are of version %d, this is %d", c.Version, costVersion)
 	}
-	ok := c.Ratio > 0 && c.Margin >= 1
+	ok := c.Ratio > 0 && min(c.Margins[0], c.Margins[1]) >= 1
 	for i := range amounts {
 		ok = ok && c.Seconds[i] >= 0 && c.Curvature[i][i] >= 0 && c.Most[i] >= 0
 	}
@@ -111,7 +113,16 @@ func (c *Cost) predict(x *mix) float64 { return c.Ratio * c.fitted(x) }
 
 // bound is the time that a step will hardly exceed, in seconds.
 func (c *Cost) bound(x *mix) float64 {
-	return c.Ratio * c.Margin * c.fitted(x)
+	return c.Ratio * *c.margin(x) * c.fitted(x)
+}
+
+// margin is that of steps of x's sort. Those that train are long, and what holds up a short
+// step, a wait for the host or another program, is a small part of them.
+func (c *Cost) margin(x *mix) *float64 {
+	if x[mixTrainRows]+x[mixSliceRows] > 0 {
+		return &c.Margins[1]
+	}
+	return &c.Margins[0]
 }
 
 func (c *Cost) fitted(x *mix) float64 {
@@ -146,7 +157,7 @@ func (c *Cost) learn(x *mix, took time.Duration) {
 	measured, expected := took.Seconds(), c.fitted(x)
 	if c.knows(x) && expected > 0 {
 		measured = min(measured, outlier*expected+grain)
-		c.track((measured+grain)/(expected+grain), measured)
+		c.track(c.margin(x), (measured+grain)/(expected+grain), measured)
 	}
 	for i := range x {
 		c.Most[i] = max(c.Most[i], x[i])
@@ -167,12 +178,12 @@ func (c *Cost) learn(x *mix, took time.Duration) {
 // track follows the ratio much as a sender follows a round trip's time (RFC
 // 6298): within ten steps it is where a device that changes its speed is. The margin follows a
 // quantile (Robbins and Monro 1951, "A Stochastic Approximation Method"): that a step took longer counts, not by how much.
-func (c *Cost) track(ratio, took float64) {
+func (c *Cost) track(margin *float64, ratio, took float64) {
 	weight, off := min(1, took/marginStep), -overShare
-	if ratio > c.Margin*c.Ratio {
+	if ratio > *margin*c.Ratio {
 		off = 1 - overShare
 	}
-	c.Margin = min(mostMargin, max(leastMargin, c.Margin*math.Exp(marginGain*weight*off)))
+	*margin = min(mostMargin, max(leastMargin, *margin*math.Exp(marginGain*weight*off)))
 	c.Ratio += ratioGain * (min(ratio, mishap*c.Ratio) - c.Ratio)
 }
 

@@ -130,6 +130,27 @@ func TestCostFollowsTheDevice(t *testing.T) {
 	assert.InEpsilon(t, 2*usual, cost.predict(&decode), 0.05)
 }
 
+// TestCostOfTrainingKeepsItsOwnMargin: what holds up short steps now and then says nothing
+// of the long ones of training.
+func TestCostOfTrainingKeepsItsOwnMargin(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 10))
+	cost := learned(random, 500)
+	var decode, training mix
+	decode.add(batch.Decode, 500, 1, 1)
+	training.add(batch.Train, 0, 512, 511)
+	training.backward(8, 512, 512*256)
+	for i := range 500 {
+		took := gpu(&decode)
+		if i%20 == 0 {
+			took += 0.1 // the host was busy
+		}
+		cost.learn(&decode, after(took))
+		cost.learn(&training, after(gpu(&training)))
+	}
+	assert.Greater(t, cost.bound(&decode), 1.5*gpu(&decode))
+	assert.Less(t, cost.bound(&training), 1.25*gpu(&training))
+}
+
 // TestCostRemembersTraining: a day of serving does not wash out what training takes.
 func TestCostRemembersTraining(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
@@ -163,7 +184,7 @@ func TestCostIsSaved(t *testing.T) {
 		change func(*Cost)
 		err    string
 	}{
-		"version":   {func(c *Cost) { c.Version++ }, "read the times of steps: they are of version 3, this is 2"},
+		"version":   {func(c *Cost) { c.Version++ }, "read the times of steps: they are of version 4, this is 3"},
 		"time":      {func(c *Cost) { c.Seconds[3] = -1 }, "read the times of steps: a time or an amount is negative"},
 		"curvature": {func(c *Cost) { c.Curvature[2][2] = -1 }, "read the times of steps: a time or an amount is negative"},
 		"ratio":     {func(c *Cost) { c.Ratio = 0 }, "read the times of steps: a time or an amount is negative"},
