@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/vbauerster/mpb/v8"
 
 	"loquetier/cli/replay"
 	"loquetier/scheduler"
@@ -154,6 +155,16 @@ func TestUnifiedTellsHowFarItIs(t *testing.T) {
 	p.done.Add(2)
 	p.lost.Add(1)
 	assert.Equal(t, "training alone: 10 s, 3 of 7  1 dropped", v.line(p))
+
+	for requests, want := range map[int]string{0: `alone +training \d+ tokens/s`, 7: `alone 0/7 \[-+\] +training \d+ tokens/s`} {
+		var screen strings.Builder
+		v.bars = mpb.New(mpb.WithOutput(&screen), mpb.WithWidth(60), mpb.WithAutoRefresh(), mpb.WithRefreshRate(time.Millisecond))
+		v.begin("alone", requests)
+		v.trained.add(500)
+		time.Sleep(50 * time.Millisecond)
+		v.end()
+		assert.Regexp(t, want, screen.String())
+	}
 }
 
 func TestHighestSpeed(t *testing.T) {

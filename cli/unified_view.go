@@ -56,13 +56,23 @@ func (v *unifiedView) begin(name string, requests int) {
 	v.part = p
 	v.mu.Unlock()
 	if v.bars != nil {
-		p.bar = v.bars.AddBar(int64(requests), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name(name+" "), decor.CountersNoUnit("%d/%d")),
-			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return v.status(p) })))
+		p.bar = v.newBar(p)
 		return
 	}
 	v.say(name)
 	p.stopped.Go(func() { v.tick(p) })
+}
+
+// newBar shows a part on a terminal: a bar where it has requests.
+func (v *unifiedView) newBar(p *unifiedPart) *mpb.Bar {
+	style, before := mpb.BarFillerBuilder(mpb.BarStyle()), []decor.Decorator{decor.Name(p.name + " ")}
+	if p.requests == 0 {
+		style = mpb.NopStyle()
+	} else {
+		before = append(before, decor.CountersNoUnit("%d/%d"))
+	}
+	return v.bars.New(int64(p.requests), style, mpb.BarRemoveOnComplete(), mpb.PrependDecorators(before...),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return v.status(p) })))
 }
 
 // tick writes lines until the part ends.
