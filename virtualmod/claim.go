@@ -26,6 +26,7 @@ type want struct {
 	name string
 	keep bool          // wanted though no claim waits for it
 	full bool          // there was no memory for it beside what is in use
+	jobs bool          // of which only jobs are left: it waits for the end of one
 	done chan struct{} // closed when it is there, or err tells why not
 	err  error
 }

@@ -173,15 +173,17 @@ func (b *Base) hasSlot() bool {
 	return err == nil
 }
 
-// nextWant is the first want where there may be room for it; else how long it will
+// nextWant is the first want, but for those that wait for the end of a job, where there may
+// be room for it; else how long it will
 // be at most until one that is in use can be told to yield, 0: as long as it takes.
 func (b *Base) nextWant() (*want, time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.wants) == 0 {
+	i := slices.IndexFunc(b.wants, func(w *want) bool { return !w.jobs })
+	if i < 0 {
 		return nil, 0
 	}
-	w := b.wants[0]
+	w := b.wants[i]
 	l := b.names[w.name]
 	if l == nil || l.current.slot != nowhere && l.current != b.yields || b.hasSlot() && !w.full || b.idle() != nil {
 		return w, 0
@@ -263,6 +265,7 @@ func (b *Base) beginLoad(w *want) (u *engine.Upload, v *version, err error) {
 		return nil, nil, err
 	case err != nil && wantsRoom(err) && b.used():
 		w.full = errors.Is(err, engine.ErrOutOfMemory)
+		w.jobs = w.full && !b.serves()
 	case err != nil:
 		b.satisfy(w, fmt.Errorf("load adapter %s: %w", w.name, err))
 	}
@@ -270,13 +273,12 @@ func (b *Base) beginLoad(w *want) (u *engine.Upload, v *version, err error) {
 }
 
 // used tells whether requests or jobs use the device, of which something may come free.
-func (b *Base) used() bool {
-	for slot, v := range b.residents {
-		if v != nil || b.jobs[slot] || b.coming[slot] {
-			return true
-		}
-	}
-	return false
+func (b *Base) used() bool { return b.serves() || slices.Contains(b.jobs, true) }
+
+// serves tells whether an adapter is on the device, or on its way there, that is not a
+// job's yet.
+func (b *Base) serves() bool {
+	return slices.Contains(b.coming, true) || slices.ContainsFunc(b.residents, func(v *version) bool { return v != nil })
 }
 
 // makeRoom finds a slot and memory for what begin begins to bring.
@@ -344,6 +346,7 @@ func (b *Base) abandon(u *engine.Upload) {
 	defer b.mu.Unlock()
 	u.Cancel()
 	b.coming[u.Slot()] = false
+	b.freed()
 }
 
 // endLoad puts a version that has come into its slot.

@@ -180,3 +180,37 @@ func TestAPublishTakesNothingFromWhoIsReady(t *testing.T) {
 	first.Release()
 	s.end(job)
 }
+
+// An adapter for which there is no memory beside a job waits for the job's end, and
+// holds up no other's way, which may come and go meanwhile.
+func TestWhatDoesNotFitBesideAJobHoldsUpNobody(t *testing.T) {
+	s := serve(t, smallPieces(3))
+	for i, name := range []string{"a", "b", "c"} {
+		s.attachRandom(name, uint64(i))
+	}
+	job := s.trainedBeside(4)
+	full := fmt.Errorf("allocate: %w", engine.ErrOutOfMemory)
+	pushed := func(name string, host hostCopy) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.push(name, Info{}, host)
+	}
+	pushed("large", unruly{s.random(3), s.bench, -1, full})
+	large := s.submit("large", 5)
+	for range 3 {
+		for _, name := range []string{"a", "b", "c"} {
+			s.tokens(s.submit(name, 5))
+		}
+	}
+	require.False(t, large.claim.Ready())
+	require.EqualError(t, large.claim.Lacks(), "load adapter large: out of device memory")
+	require.NoError(t, s.loop.Do(func() { pushed("large", s.random(3)) }))
+	s.tokens(large) // its next version does fit
+
+	pushed("larger", unruly{s.random(3), s.bench, -1, full})
+	larger := s.submit("larger", 5)
+	s.tokens(s.submit("a", 5))
+	require.False(t, larger.claim.Ready())
+	s.end(job)
+	require.EqualError(t, s.failure(larger), "load adapter larger: allocate: out of device memory")
+}

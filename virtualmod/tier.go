@@ -70,7 +70,17 @@ func (b *Base) resident(name string) (*version, error) {
 
 func (b *Base) settle(v *version, slot int) {
 	b.residents[slot], v.slot, v.since = v, slot, time.Now()
-	b.rouse() // who waits for it by another way
+	b.renewed(v.lineage.name) // who waits for it by another way
+}
+
+// renewed has a name's want looked at again: its current version is another, or elsewhere.
+func (b *Base) renewed(name string) {
+	for _, w := range b.wants {
+		if w.name == name {
+			w.full, w.jobs = false, false
+		}
+	}
+	b.rouse()
 }
 
 func (b *Base) touch(v *version) {
@@ -160,7 +170,7 @@ func (b *Base) putOut(v *version) error {
 // freed notes that there is a slot and memory that there was not.
 func (b *Base) freed() {
 	for _, w := range b.wants {
-		w.full = false
+		w.full = w.jobs
 	}
 	b.rouse()
 }

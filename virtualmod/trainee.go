@@ -175,6 +175,9 @@ func (t *Trainee) End() error {
 		return fmt.Errorf("end training of adapter %s: %w", t.shape.Name, err)
 	}
 	b.jobs[t.slot] = false
+	for _, w := range b.wants {
+		w.jobs = false
+	}
 	b.freed()
 	return nil
 }

@@ -74,6 +74,7 @@ func (b *Base) push(name string, info Info, host hostCopy) *version {
 	b.versions++
 	l.numbers++
 	l.current = &version{lineage: l, id: b.versions, number: l.numbers, info: info, host: host, slot: nowhere, used: b.clock}
+	b.renewed(name)
 	return l.current
 }
 
@@ -93,6 +94,7 @@ func (b *Base) Rollback(name string) error {
 	}
 	l.current = l.older[last]
 	l.older = slices.Delete(l.older, last, last+1)
+	b.renewed(name)
 	if err := b.sweep(); err != nil {
 		return fmt.Errorf("roll back adapter %s: %w", name, err)
 	}
