@@ -204,6 +204,12 @@ func (t *training) size(c *cli.Context) error {
 	for _, j := range t.jobs {
 		o.ranks = append(o.ranks, j.adapter.Info().Ranks...)
 	}
+	switch jobs := len(t.jobs); {
+	case o.slots == 0:
+		o.slots = max(t.slots(), jobs)
+	case o.slots < jobs:
+		return usagef("--slots %d: %s take %d", o.slots, counted(jobs, "job"), jobs)
+	}
 	if o.cacheTokens == 0 {
 		o.cacheTokens = 2*rows + 16*len(t.jobs) // a sequence's last block may be nearly empty
 	}

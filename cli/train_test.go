@@ -402,3 +402,20 @@ func TestTrainInterruptedOnAFullDisk(t *testing.T) {
 	require.Equal(t, exitError, o.code)
 	require.Contains(t, o.err, "save the checkpoint of step")
 }
+
+// Every job has a slot of its own, however many there are.
+func TestTrainManyJobs(t *testing.T) {
+	r, dir, jobs := readTinyTraining(t, "llama", tinyTrainings[0]), t.TempDir(), ""
+	const count = 33 // one more than the slots that there are for adapters
+	for i := range count {
+		jobs += fmt.Sprintf(`{"data":%q,"out":%q,"rank":1,"targets":"q_proj"}`, r.data, filepath.Join(dir, fmt.Sprint(i))) + "\n"
+	}
+	args := strings.Fields("train --model " + r.model + " --steps 1 --micro-batch 1 --jobs " + write(t, "jobs.jsonl", jobs))
+	o := call(t, append(args, "--slots", "32")...)
+	require.Equal(t, outcome{code: exitUsage, err: "loquetier: train: --slots 32: 33 jobs take 33\n"}, o)
+	o = call(t, args...)
+	require.Equal(t, exitOK, o.code, o.err)
+	trained, err := filepath.Glob(filepath.Join(dir, "*", "adapter_model.safetensors"))
+	require.NoError(t, err)
+	require.Len(t, trained, count)
+}
