@@ -43,6 +43,9 @@ func benchSwap(c *cli.Context) error {
 	if err := firstError(checkBench(c, "quiet", "batch", "count"), checkAdapters(c)); err != nil {
 		return err
 	}
+	if c.IsSet("slots") {
+		return usagef("--slots: bench swap makes as many as it measures: see --adapters")
+	}
 	length := swapPrompt + swapTokens
 	if o.context > 0 {
 		length = min(length, o.context)

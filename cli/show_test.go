@@ -144,6 +144,7 @@ func TestBenchRefusesWhatMeansNothingOrDoesNotFit(t *testing.T) {
 		{"decode", 2, "decode: --model is missing: run 'loquetier bench decode --help'"},
 		{"decode --shape 7b", 2, `decode: --shape "7b": known are 8b, 1b, qwen3-1.7b, stories`},
 		{"products --dtype f64", 2, `products: --dtype "f64": known are auto, f32, f16, bf16`},
+		{"swap --model stories --slots 4", 2, "swap: --slots: bench swap makes as many as it measures: see --adapters"},
 		{"products now", 2, "products: unexpected argument \"now\": run 'loquetier bench products --help'"},
 		{"train --shape 8b --model stories", 2, "train: --model and --shape exclude each other"},
 		{"decode --shape stories --adapters -1", 2, "decode: --adapters -1: it takes 0 to 4096"},
