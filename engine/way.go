@@ -21,7 +21,7 @@ func (k *Kernels) linearWay(l Linear) shaders.Way {
 // tunedWay is the tuning's choice.
 func (k *Kernels) tunedWay(l Linear) shaders.Way {
 	t := k.Tuning
-	few, ways := shaders.Way{Few: t.FewFor(l.Rows)}, []shaders.Way{{Vector: t.VectorFor(l.Rows)}}
+	few, ways := shaders.Way{Few: t.FewFor(l.Rows, l.Width(Plain))}, []shaders.Way{{Vector: t.VectorFor(l.Rows)}}
 	enough := k.enoughForMatrix(l)
 	if !enough {
 		ways = append(ways, few)

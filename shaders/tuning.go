@@ -16,7 +16,7 @@ type Tuning struct {
 	Vector []Vector
 
 	// Of the linear product by cooperative matrices for few rows: the first whose
-	// MaxRows is at least the rows of the step; none for more.
+	// MaxRows and MaxOut are at least the rows and the outputs; none for more rows.
 	Few []Few
 
 	// Of the linear product's gradient: Columns are those of an invocation.
@@ -173,7 +173,8 @@ func Tunings() []Tuning {
 			},
 			Few: []Few{
 				{MaxRows: 16, Workgroup: 128, Rows: 16, Columns: 32, Depth: 128, Across: 2, Groups: 512},
-				{MaxRows: 32, Workgroup: 256, Rows: 32, Columns: 64, Depth: 128, Across: 4, Groups: 264},
+				{MaxRows: 32, MaxOut: 6144, Workgroup: 128, Rows: 32, Columns: 32, Depth: 128, Across: 2, Groups: 396},
+				{MaxRows: 32, Workgroup: 128, Rows: 32, Columns: 64, Depth: 128, Across: 4, Groups: 264},
 				{MaxRows: 128, Workgroup: 128, Rows: 64, Columns: 64, Depth: 128, Across: 4, Groups: 264},
 			},
 			LinearGrad: Tile{Workgroup: 64, Rows: 8, Columns: 4},
@@ -186,7 +187,7 @@ func Tunings() []Tuning {
 				Vector: []Vector{{MaxRows: 4, Workgroup: 64, Columns: 4, Depth: 1}},
 				Few: []Few{
 					{MaxRows: 16, Workgroup: 128, Rows: 16, Columns: 64, Depth: 128, Across: 4, Groups: 512},
-					{MaxRows: 32, Workgroup: 128, Rows: 32, Columns: 64, Depth: 128, Across: 4, Groups: 264},
+					{MaxRows: 32, Workgroup: 128, Rows: 32, Columns: 64, Depth: 64, Across: 4, Groups: 264},
 				},
 			},
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkVector: ShrinkVector{Workgroup: 256, Ranks: 2, Depth: 2}, ShrinkGradQuads: 2,

@@ -19,6 +19,7 @@ type ShrinkVector struct {
 // Few is a shape of the linear_few kernel.
 type Few struct {
 	MaxRows   int
+	MaxOut    int // most outputs of all parts; 0: any
 	Workgroup uint32
 	Rows      uint32 // BM: of a tile
 	Columns   uint32 // BN: outputs of a tile
@@ -37,10 +38,11 @@ func (t Tuning) VectorFor(rows int) *Vector {
 	return nil
 }
 
-// FewFor picks the shape of cooperative matrices for a number of rows; nil: too many.
-func (t Tuning) FewFor(rows int) *Few {
+// FewFor picks the shape of cooperative matrices for a number of rows and of
+// outputs; nil: too many rows.
+func (t Tuning) FewFor(rows, out int) *Few {
 	for _, f := range t.Few {
-		if rows <= f.MaxRows {
+		if rows <= f.MaxRows && (f.MaxOut == 0 || out <= f.MaxOut) {
 			return &f
 		}
 	}
