@@ -187,7 +187,7 @@ func Tunings() []Tuning {
 				Vector: []Vector{{MaxRows: 4, Workgroup: 64, Columns: 4, Depth: 1}},
 				Few: []Few{
 					{MaxRows: 16, Workgroup: 128, Rows: 16, Columns: 64, Depth: 128, Across: 4, Groups: 512},
-					{MaxRows: 32, Workgroup: 128, Rows: 32, Columns: 64, Depth: 64, Across: 4, Groups: 264},
+					{MaxRows: 32, Workgroup: 256, Rows: 32, Columns: 64, Depth: 128, Across: 4, Groups: 264},
 				},
 			},
 			ShrinkWorkgroup: 128, ShrinkRows: 4, ShrinkRanks: 4, ShrinkSplitK: true, ShrinkVector: ShrinkVector{Workgroup: 256, Ranks: 2, Depth: 2}, ShrinkGradQuads: 2,
