@@ -37,7 +37,7 @@ type arena struct {
 // arenaSizes lists the fixed buffers with their bytes, which the memory plan sums.
 func (e *Engine) arenaSizes() []sized {
 	c, a, n, act := e.checkpointConfig, &e.arena, e.config.MaxRows, e.precision.Act.Size()
-	sums, sumCounts := e.kernels.FewSizes()
+	sums, sumCounts := e.kernels.SharedSizes()
 	list := append(times(n, e.activationWidths(&a.shared)),
 		sized{&a.sums, sums}, sized{&a.sumCounts, sumCounts},
 		sized{&a.x, 4 * n * c.HiddenSize}, sized{&a.h, act * n * c.HiddenSize}, sized{&a.ff, act * n * c.IntermediateSize}, sized{&a.hl, act * e.logitRows() * c.HiddenSize},

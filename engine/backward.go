@@ -126,7 +126,9 @@ func (e *Engine) inputGrad(rec *vk.Recorder, p pass, layer int, g group, dy, dx 
 	if dx.Size == 0 {
 		return nil
 	}
-	return e.kernels.LinearGrad(rec, LinearGrad{Product: product, LoRA: lora, DY: dy, DX: dx, Rows: p.rows})
+	return e.kernels.LinearGrad(rec, LinearGrad{
+		Product: product, LoRA: lora, DY: dy, DX: dx, Rows: p.rows, Scratch: e.arena.sums.All(), Counts: e.arena.sumCounts.All(),
+	})
 }
 
 // loraGrad adds to the gradients of A and B of the product's adapters, from

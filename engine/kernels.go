@@ -59,7 +59,7 @@ type pipelineKey struct {
 	constants [maxConstants]uint32
 }
 
-const maxConstants = 12
+const maxConstants = 13
 
 // pipeline makes or finds a kernel with its specialization constants, whose
 // ids count from 0.

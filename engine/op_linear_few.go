@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"slices"
 
 	"loquetier/engine/vk"
 	"loquetier/shaders"
@@ -49,17 +48,4 @@ func (l Linear) splits(f shaders.Few) int {
 // fewScratch is the bytes of Scratch that a product takes in a shape.
 func (l Linear) fewScratch(f shaders.Few) int {
 	return 4 * l.tiles(int(f.Columns)) * ceil(l.Rows, int(f.Rows)) * l.splits(f) * int(f.Rows*f.Columns)
-}
-
-// FewSizes is the bytes of Scratch and Counts with which every product of few
-// rows can be shared in the tuning's shapes.
-func (k *Kernels) FewSizes() (scratch, counts int) {
-	scratch, counts = 4, 4 // a buffer has some size
-	if k.matrixShape() == (vk.Shape{}) {
-		return scratch, counts
-	}
-	for _, f := range slices.Concat(k.Tuning.Few, k.Tuning.Trials.Few) {
-		scratch, counts = max(scratch, 4*f.Groups*int(f.Rows*f.Columns)), max(counts, 4*f.Groups)
-	}
-	return scratch, counts
 }

@@ -17,13 +17,16 @@ type LinearGrad struct {
 	DX   vk.Range // [Rows, In] float32
 	Rows int
 
+	Scratch, Counts vk.Range // as Linear has them
+
 	shaders.Way // forced, for tests and measurements; the zero value: chosen
 }
 
 type linearGradPush struct {
 	dy, parts, u, slots, dx           uint64
 	rows, k, count, dyStride, uStride uint32
-	_                                 uint32
+	splits                            uint32
+	scratch, counts                   uint64
 }
 
 const _ = vk.MaxPush - unsafe.Sizeof(linearGradPush{})
@@ -49,19 +52,25 @@ func (k *Kernels) linearGradTile(rec *vk.Recorder, l LinearGrad, tile shaders.Ti
 	if err != nil {
 		return err
 	}
-	k.recordLinearGrad(rec, l, p, [3]uint32{uint32(ceil(l.In, int(tile.Columns*tile.Workgroup))), uint32(ceil(l.Rows, int(tile.Rows))), 1})
+	k.recordLinearGrad(rec, l, p, [3]uint32{uint32(ceil(l.In, int(tile.Columns*tile.Workgroup))), uint32(ceil(l.Rows, int(tile.Rows))), 1}, 1)
 	return nil
 }
 
 // recordLinearGrad records a family's pipeline; all take the same push constants.
-func (k *Kernels) recordLinearGrad(rec *vk.Recorder, l LinearGrad, p *vk.Pipeline, groups [3]uint32) {
+// splits workgroups share each tile's inner dimension.
+func (k *Kernels) recordLinearGrad(rec *vk.Recorder, l LinearGrad, p *vk.Pipeline, groups [3]uint32, splits int) {
 	push := linearGradPush{
 		dy: l.DY.Address, parts: l.Table.Address, u: l.V.Address, slots: l.Slots.Address, dx: l.DX.Address,
 		rows: uint32(l.Rows), k: uint32(l.In), count: uint32(len(l.Outs)), dyStride: uint32(quadded(l.Width(Plain))), uStride: uint32(l.Stride),
+		splits: uint32(splits), scratch: l.Scratch.Address, counts: l.Counts.Address,
+	}
+	writes := []vk.Range{l.DX}
+	if splits > 1 {
+		writes = append(writes, l.Scratch, l.Counts)
 	}
 	rec.Dispatch(vk.Dispatch{
 		Pipeline: p, Push: vk.Push(&push), Groups: groups,
-		Reads: append(present(l.DY, l.Table, l.V, l.Slots), l.LoRA.Reads...), Writes: []vk.Range{l.DX},
+		Reads: append(present(l.DY, l.Table, l.V, l.Slots), l.LoRA.Reads...), Writes: writes,
 		Work: vk.Work{
 			Bytes: float64(l.Width(Plain)*l.In*k.Weight.Size() + l.Rows*(k.Act.Size()*l.Width(Plain)+4*l.In)),
 			Flops: 2 * float64(l.Rows) * float64(l.Width(Plain)) * float64(l.In),

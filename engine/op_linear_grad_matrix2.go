@@ -35,7 +35,7 @@ func (k *Kernels) linearGradMatrix2(rec *vk.Recorder, l LinearGrad) error {
 	if err != nil {
 		return err
 	}
-	k.recordLinearGrad(rec, l, p, grid(l.matrix2Tiles()))
+	k.recordLinearGrad(rec, l, p, grid(l.matrix2Tiles()), 1)
 	return nil
 }
 

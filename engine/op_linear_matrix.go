@@ -1,16 +1,66 @@
 package engine
 
 import (
+	"slices"
+
 	"loquetier/engine/vk"
 	"loquetier/shaders"
 )
 
 // linearMatrix records the product on cooperative matrices.
 func (k *Kernels) linearMatrix(rec *vk.Recorder, l Linear, t shaders.MatrixTile) error {
-	p, err := k.pipeline(k.byAct("linear_matrix"), append(k.matrixConstants(t), uint32(l.Epilogue), l.mixture(t.Rows))...)
+	splits := l.matrixSplits(t)
+	p, err := k.pipeline(k.byAct("linear_matrix"), append(k.matrixConstants(t), uint32(l.Epilogue), l.mixture(t.Rows), bit(splits > 1))...)
 	if err != nil {
 		return err
 	}
-	k.recordLinear(rec, l, p, grid(l.tiles(int(t.Columns))*ceil(l.Rows, int(t.Rows))), 1)
+	tiles := l.matrixTiles(t)
+	if err := requireShared("linear_matrix", t, tiles, splits, l.Scratch, l.Counts); err != nil {
+		return err
+	}
+	groups := grid(tiles)
+	groups[2] = uint32(splits)
+	k.recordLinear(rec, l, p, groups, splits)
 	return nil
+}
+
+// matrixTiles is the number of tiles of a shape that the product consists of.
+func (l Linear) matrixTiles(t shaders.MatrixTile) int {
+	return l.tiles(int(t.Columns)) * ceil(l.Rows, int(t.Rows))
+}
+
+// matrixSplits is how many workgroups share each of them.
+func (l Linear) matrixSplits(t shaders.MatrixTile) int {
+	if l.Scratch.Size == 0 || t.Groups == 0 {
+		return 1
+	}
+	return t.Splits(l.matrixTiles(t), l.In)
+}
+
+// requireShared tells whether there is room for the sums of workgroups that share
+// tiles, and for a counter of each tile.
+func requireShared(op string, t shaders.MatrixTile, tiles, splits int, scratch, counts vk.Range) error {
+	if splits == 1 {
+		return nil
+	}
+	return require(op, field{"Scratch", scratch, 4 * tiles * splits * int(t.Rows*t.Columns)}, field{"Counts", counts, 4 * tiles})
+}
+
+// SharedSizes is the bytes of Scratch and Counts with which every product whose tiles
+// workgroups share has room, in the tuning's shapes.
+func (k *Kernels) SharedSizes() (scratch, counts int) {
+	scratch, counts = 4, 4 // a buffer has some size
+	if k.matrixShape() == (vk.Shape{}) {
+		return scratch, counts
+	}
+	room := func(groups int, rows, columns uint32) {
+		scratch, counts = max(scratch, 4*groups*int(rows*columns)), max(counts, 4*groups)
+	}
+	for _, f := range slices.Concat(k.Tuning.Few, k.Tuning.Trials.Few) {
+		room(f.Groups, f.Rows, f.Columns)
+	}
+	for _, t := range k.Tuning.Matrices() {
+		room(t.Groups, t.Rows, t.Columns)
+	}
+	return scratch, counts
 }

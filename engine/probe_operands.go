@@ -42,7 +42,7 @@ func (p *probe) alloc() error {
 		v, ab, rows = max(v, 4*c.Rows*2*probeRank), max(ab, act*probeRank*max(c.In, c.Out)), max(rows, c.Rows)
 	}
 	w = max(w, min(probeWeight, 8*w, k.probeRoom()/2))
-	scratch, counts := k.FewSizes()
+	scratch, counts := k.SharedSizes()
 	for _, b := range []struct {
 		to   *vk.Buffer
 		size int
@@ -174,5 +174,8 @@ func (p *probe) linear(class, turn int) Linear {
 
 func (p *probe) gradient(class, turn int) LinearGrad {
 	c, product := p.classes[class], p.products[class][turn]
-	return LinearGrad{Product: product, LoRA: p.lora(c, len(product.Outs)), DY: p.x.All(), DX: p.y.All(), Rows: c.Rows}
+	return LinearGrad{
+		Product: product, LoRA: p.lora(c, len(product.Outs)), DY: p.x.All(), DX: p.y.All(), Rows: c.Rows,
+		Scratch: p.scratch.All(), Counts: p.counts.All(),
+	}
 }

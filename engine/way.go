@@ -12,7 +12,7 @@ func (k *Kernels) linearWay(l Linear) shaders.Way {
 	if l.Way != (shaders.Way{}) {
 		return l.Way
 	}
-	if w := k.Choices.For(l.class()); k.takes(l, w) {
+	if w := k.Choices.For(l.class()); k.takes(l, w) && (l.Rows <= mostMixed || !k.manyAdapters(l)) {
 		return w
 	}
 	return k.tunedWay(l)
@@ -22,6 +22,12 @@ func (k *Kernels) linearWay(l Linear) shaders.Way {
 func (k *Kernels) tunedWay(l Linear) shaders.Way {
 	t := k.Tuning
 	few, ways := shaders.Way{Few: t.FewFor(l.Rows, l.Width(Plain))}, []shaders.Way{{Vector: t.VectorFor(l.Rows)}}
+	if k.manyAdapters(l) {
+		ways = append(ways, few)
+	}
+	if k.sharesTiles(l) {
+		ways = append(ways, shaders.Way{Matrix: &t.MatrixShared})
+	}
 	enough := k.enoughForMatrix(l)
 	if !enough {
 		ways = append(ways, few)
@@ -55,6 +61,19 @@ func (k *Kernels) enoughForMatrix(l Linear) bool {
 	return l.tiles(int(low.Columns))*ceil(l.Rows, int(low.Rows)) >= most
 }
 
+// sharesTiles tells whether a product consists of so few tiles that workgroups share them.
+func (k *Kernels) sharesTiles(l Linear) bool {
+	return l.Rows >= k.Tuning.MatrixRows && l.matrixSplits(k.Tuning.MatrixShared) > 1
+}
+
+// manyAdapters tells whether rows that Few takes change adapters so often that
+// matrices, which pay for each run of rows in a tile, are the slower. Ways of products of more
+// than mostMixed rows are measured with one adapter for all, and say nothing about those.
+func (k *Kernels) manyAdapters(l Linear) bool {
+	const leastRun = 8
+	return l.Slots.Size > 0 && l.Run < leastRun && k.Tuning.FewFor(l.Rows, l.Width(Plain)) != nil
+}
+
 // takes tells whether a way computes a product on this device. The zero value
 // computes none.
 func (k *Kernels) takes(l Linear, w shaders.Way) bool {
@@ -68,7 +87,7 @@ func (k *Kernels) takes(l Linear, w shaders.Way) bool {
 	case w.Matrix2:
 		return k.takesMatrix2(l)
 	case w.Matrix != nil:
-		return k.takesMatrix(l.Product, *w.Matrix, l.In)
+		return k.takesMatrix(l.Product, *w.Matrix, l.In) && (w.Matrix.Groups == 0 || l.matrixSplits(*w.Matrix) > 1)
 	}
 	return w.Tile != nil
 }
@@ -108,6 +127,8 @@ func (k *Kernels) matrixOfGrad(l LinearGrad) *shaders.MatrixTile {
 	switch {
 	case t.GradRows == 0 || l.Rows < t.GradRows:
 		return nil
+	case l.matrixSplits(t.MatrixShared) > 1:
+		return &t.MatrixShared
 	case l.Rows <= t.GradLowRows:
 		return &t.MatrixLow
 	case l.matrixTiles(t.MatrixGrad) >= t.MatrixMany:
@@ -122,7 +143,7 @@ func (k *Kernels) takesGrad(l LinearGrad, w shaders.Way) bool {
 	case w.Matrix2:
 		return k.takesGradMatrix2(l)
 	case w.Matrix != nil:
-		return k.takesMatrix(l.Product, *w.Matrix, l.Outs...)
+		return k.takesMatrix(l.Product, *w.Matrix, l.Outs...) && (w.Matrix.Groups == 0 || l.matrixSplits(*w.Matrix) > 1)
 	}
 	return w.Tile != nil
 }

@@ -7,9 +7,13 @@
 #define B_BY_ROWS
 #include "storage.glsl"
 #include "smlm.glsl"
+#include "last.glsl"
 
 layout(constant_id = 10) const uint ADAPTERS = 0;
+layout(constant_id = 11) const uint SHARED = 0; // 1: workgroups share each tile, as matrix_share.glsl has it
 const uint NONE = 0, ALIKE = 1, MIXED = 2; // as in linear_matrix.comp
+
+layout(buffer_reference, std430, buffer_reference_align = 16) coherent buffer Sums { vec4 v[]; };
 
 layout(push_constant) uniform Push {
     ACT dy;        // [rows, dy_stride], the parts side by side
@@ -18,9 +22,16 @@ layout(push_constant) uniform Push {
     Ints slots;    // [rows]; unused with NONE
     F32 dx;        // [rows, k]
     uint rows, k, count, dy_stride, u_stride;
+    uint splits;       // with SHARED: workgroups that share a tile
+    Sums sums;         // [tiles, splits, a tile]
+    Counters counters; // [tiles], zero between dispatches
 };
 
 #include "matrix.glsl"
+
+const uint HALVES = 1, WIDE = BN;
+
+#include "matrix_share.glsl"
 #include "matrix_lora.glsl"
 
 layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Eights { uvec4 v[]; };
@@ -30,8 +41,8 @@ uint from_a[MOVES_A];  // eights of dY at the invocation's rows
 uint from_b;           // of W and A at the invocation's columns
 
 bool locate() {
-    const uint id = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x, along = (k + BN - 1) / BN;
-    const uvec2 tile = tile_of(id, (rows + BM - 1) / BM, along);
+    const uint along = (k + BN - 1) / BN;
+    const uvec2 tile = tile_of(tile_number(), (rows + BM - 1) / BM, along);
     row = tile.x * BM;
     column = tile.y * BN;
     return row < rows && tile.y < along;
@@ -49,12 +60,18 @@ void fetch(Part part, uint n) {
     [[unroll]] for (uint i = 0; i < MOVES_B; i++) next_b[i] = Eights(part.w).v[(n + b_row(i)) * (k / 8) + from_b];
 }
 
-// base_product goes through the outputs of all parts without a break.
+// base_product goes through the outputs of all parts without a break, or through its share of them.
 void base_product() {
-    uint p = 0, n = 0;
+    const uint steps = dy_stride / BK, first = first_step(split(), steps);
+    uint p = 0, n = first * BK;
     Part part = parts.v[0];
-    fetch(part, 0);
-    [[dont_unroll]] for (uint left = dy_stride / BK; left > 0; left--) {
+    if (SHARED == 1)
+        while (n >= part.n) {
+            n -= part.n;
+            part = parts.v[++p];
+        }
+    fetch(part, n);
+    [[dont_unroll]] for (uint left = first_step(split() + 1, steps) - first; left > 0; left--) {
         barrier();
         [[unroll]] for (uint i = 0; i < MOVES_A; i++) put_a(i, next_a[i]);
         [[unroll]] for (uint i = 0; i < MOVES_B; i++) put_b(i, next_b[i]);
@@ -105,11 +122,26 @@ void lora(int slot, uint first, uint end) {
 }
 
 void adapters() {
-    for (uint first = 0; first < tile_rows(rows, row);) {
+    uint run = 0;
+    for (uint first = 0; first < tile_rows(rows, row); run++) {
         const uint end = run_end(rows, row, first);
         const int slot = slot_in_tile[first];
-        if (slot >= 0) lora(slot, first, end);
+        if (slot >= 0 && takes_run(run)) lora(slot, first, end);
         first = end;
+    }
+}
+
+void finish(uint m, uint c, vec4 sum) {
+    if (row + m < rows && column + c < k) store_f32(dx, (row + m) * k + column + c, sum);
+}
+
+// finish_shared finishes the tile from what all its workgroups left.
+void finish_shared() {
+    Total total;
+    gather(total);
+    [[unroll]] for (uint i = 0; i < EACH; i++) {
+        const uvec2 place = place_of(i);
+        if (place.x < BM) finish(place.x, place.y, total.sum[i]);
     }
 }
 
@@ -127,8 +159,11 @@ void main() {
         [[unroll]] for (uint e = 0; e < PIECE * BN / 4; e += WG) {
             const uint at = e + gl_LocalInvocationIndex, r = at / (BN / 4), c = at % (BN / 4) * 4;
             if (r >= PIECE) break;
-            const uint in_tile = piece_row(i, r), m = row + in_tile;
-            if (m < rows && column + c < k) store_f32(dx, m * k + column + c, whole(sum_of(r, c), in_tile));
+            const uint in_tile = piece_row(i, r);
+            const vec4 sum = whole(sum_of(r, c), in_tile);
+            if (SHARED == 1) leave(in_tile, c, sum);
+            else finish(in_tile, c, sum);
         }
     }
+    if (SHARED == 1 && last_to_finish(counters, tile_number(), splits)) finish_shared();
 }

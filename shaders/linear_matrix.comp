@@ -4,14 +4,19 @@
 // The linear product of linear.comp for many rows, on cooperative matrices:
 // 16-bit X and W, float32 sums. A workgroup computes a tile of one part (with SILU
 // half of its columns of each); behind the product over K comes, for each run of rows
-// of one adapter, that over its rank.
+// of one adapter, that over its rank. Where there are few tiles, workgroups share each: see
+// matrix_share.glsl.
 #include "storage.glsl"
 #include "smlm.glsl"
+#include "last.glsl"
 
 layout(constant_id = 10) const uint EPILOGUE = 0;
 layout(constant_id = 11) const uint ADAPTERS = 0;
+layout(constant_id = 12) const uint SHARED = 0; // 1: workgroups share each tile
 const uint PLAIN = 0, ADD = 1, SILU = 2, SILU_KEEP = 3; // EPILOGUE
 const uint NONE = 0, ALIKE = 1, MIXED = 2;              // ADAPTERS: of a tile's rows
+
+layout(buffer_reference, std430, buffer_reference_align = 16) coherent buffer Sums { vec4 v[]; };
 
 layout(push_constant) uniform Push {
     ACT x;         // [rows, k]
@@ -22,12 +27,19 @@ layout(push_constant) uniform Push {
     ACT keep;      // with SILU_KEEP [rows, 2 y_stride]: gate, then up
     uint rows, k, count, y_stride, v_stride;
     uint gains;    // 1 where some adapter of the step has a gain
+    F32 g;         // unused, as is eps: see product.glsl
+    float eps;
+    uint splits;       // with SHARED: workgroups that share a tile
+    Sums sums;         // [tiles, splits, a tile]
+    Counters counters; // [tiles], zero between dispatches
 };
 
 #include "matrix.glsl"
 
 const bool GATED = EPILOGUE == SILU || EPILOGUE == SILU_KEEP;
 const uint HALVES = GATED ? 2 : 1, WIDE = BN / HALVES; // a tile's columns by part
+
+#include "matrix_share.glsl"
 
 Part part[HALVES];
 uint number; // of part[0] among the product's
@@ -42,8 +54,7 @@ uint tiles(uint p) { return p < (GATED ? 1 : count) ? (parts.v[p].n + WIDE - 1) 
 // locate finds the workgroup's tile; false where there is none for it.
 bool locate() {
     const uint one = tiles(0), two = one + tiles(1), all = two + tiles(2);
-    const uint id = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
-    uvec2 tile = tile_of(id, (rows + BM - 1) / BM, all);
+    uvec2 tile = tile_of(tile_number(), (rows + BM - 1) / BM, all);
     number = GATED || tile.y < one ? 0 : tile.y < two ? 1 : 2;
     row = tile.x * BM;
     column = (tile.y - (number == 0 ? 0 : number == 1 ? one : two)) * WIDE;
@@ -67,8 +78,9 @@ void fetch(uint kk) {
 }
 
 void base_product() {
-    fetch(0);
-    [[dont_unroll]] for (uint kk = 0; kk < k; kk += BK) {
+    const uint from = first_step(split(), k / BK) * BK, end = first_step(split() + 1, k / BK) * BK;
+    fetch(from);
+    [[dont_unroll]] for (uint kk = from; kk < end; kk += BK) {
         barrier();
         [[unroll]] for (uint i = 0; i < MOVES_A; i++) put_a(i, next_a[i]);
         [[unroll]] for (uint i = 0; i < MOVES_B; i++) put_b(i, next_b[i]);
@@ -119,10 +131,11 @@ void expand(int slot, uint first, uint end) {
 }
 
 void adapters() {
-    for (uint first = 0; first < tile_rows(rows, row);) {
+    uint run = 0;
+    for (uint first = 0; first < tile_rows(rows, row); run++) {
         const uint end = run_end(rows, row, first);
         const int slot = slot_in_tile[first];
-        if (slot >= 0) expand(slot, first, end);
+        if (slot >= 0 && takes_run(run)) expand(slot, first, end);
         first = end;
     }
 }
@@ -154,6 +167,29 @@ void finish(uint m, uint c, vec4 sum, vec4 other) {
     store_f32(F32(y), at, EPILOGUE == ADD ? load_f32(F32(y), at) + sum : sum);
 }
 
+// finish_piece finishes, or leaves to the tile's last workgroup, rows of the tile that piece gave.
+void finish_piece(uint i) {
+    const uint wide = SHARED == 1 ? BN : WIDE;
+    [[unroll]] for (uint e = 0; e < PIECE * wide / 4; e += WG) {
+        const uint at = e + gl_LocalInvocationIndex, r = at / (wide / 4), c = at % (wide / 4) * 4;
+        if (r >= PIECE) break;
+        const uint in_tile = piece_row(i, r);
+        const vec4 sum = whole(sum_of(r, c), in_tile);
+        if (SHARED == 1) leave(in_tile, c, sum);
+        else finish(row + in_tile, c, sum, GATED ? sum_of(r, c + WIDE) : vec4(0));
+    }
+}
+
+// finish_shared finishes the tile from what all its workgroups left.
+void finish_shared() {
+    Total total;
+    gather(total);
+    [[unroll]] for (uint i = 0; i < EACH; i++) {
+        const uvec2 place = place_of(i);
+        if (place.x < BM) finish(row + place.x, place.y, total.sum[i], total.sum[(HALVES - 1) * EACH + i]);
+    }
+}
+
 void main() {
     if (!locate()) return;
     start();
@@ -165,12 +201,7 @@ void main() {
     }
     [[unroll]] for (uint i = 0; i < FM; i++) {
         piece(i);
-        [[unroll]] for (uint e = 0; e < PIECE * WIDE / 4; e += WG) {
-            const uint at = e + gl_LocalInvocationIndex, r = at / (WIDE / 4), c = at % (WIDE / 4) * 4;
-            if (r >= PIECE) break;
-            const uint in_tile = piece_row(i, r);
-            vec4 other = GATED ? sum_of(r, c + WIDE) : vec4(0);
-            finish(row + in_tile, c, whole(sum_of(r, c), in_tile), other);
-        }
+        finish_piece(i);
     }
+    if (SHARED == 1 && last_to_finish(counters, tile_number(), splits)) finish_shared();
 }

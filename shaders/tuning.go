@@ -37,6 +37,10 @@ type Tuning struct {
 	MatrixGrad            MatrixTile
 	MatrixMany            int
 
+	// Of products of MatrixRows rows or more, and of gradients of GradRows or more, that consist
+	// of so few tiles that workgroups share them; zero: none do.
+	MatrixShared MatrixTile
+
 	// Of products on a workgroup's cooperative matrices, that many tiles or more; 0: never.
 	Matrix2Tiles int
 
@@ -119,6 +123,13 @@ type MatrixTile struct {
 	Rows, Columns, Depth          uint32
 	SubgroupRows, SubgroupColumns uint32
 	Shares                        uint32 // 1 or 2
+	Groups                        int    // workgroups that keep the device busy: fewer tiles are shared by as many; 0: none is
+}
+
+// Splits is how many workgroups share each of so many tiles along an inner dimension:
+// none has fewer than four steps.
+func (t MatrixTile) Splits(tiles, inner int) int {
+	return max(1, min(inner/(4*int(t.Depth)), t.Groups/tiles))
 }
 
 // Subgroups is the number of them in a workgroup.
@@ -182,6 +193,7 @@ func Tunings() []Tuning {
 			MatrixTiles: 132, MatrixLow: MatrixTile{Rows: 64, Columns: 128, Depth: 64, SubgroupRows: 32, SubgroupColumns: 64, Shares: 1},
 			GradRows: 16, GradLowRows: 256,
 			MatrixGrad: MatrixTile{Rows: 128, Columns: 128, Depth: 32, SubgroupRows: 64, SubgroupColumns: 64, Shares: 1}, MatrixMany: 256,
+			MatrixShared: MatrixTile{Rows: 64, Columns: 128, Depth: 64, SubgroupRows: 32, SubgroupColumns: 64, Shares: 1, Groups: 264},
 			Matrix2Tiles: 256,
 			Trials: Trials{
 				Vector: []Vector{{MaxRows: 4, Workgroup: 64, Columns: 4, Depth: 1}},

@@ -26,14 +26,22 @@ func (w Way) String() string {
 	case w.Few != nil:
 		return fmt.Sprintf("few-%dx%dx%d-w%d-a%d-g%d", w.Few.Rows, w.Few.Columns, w.Few.Depth, w.Few.Workgroup, w.Few.Across, w.Few.Groups)
 	case w.Matrix != nil:
-		m := w.Matrix
-		return fmt.Sprintf("matrix-%dx%dx%d-s%dx%d-k%d", m.Rows, m.Columns, m.Depth, m.SubgroupRows, m.SubgroupColumns, m.Shares)
+		return w.Matrix.String()
 	case w.Matrix2:
 		return "matrix2"
 	case w.Tile != nil:
 		return fmt.Sprintf("tile-%dx%d-w%d-k%t", w.Tile.Rows, w.Tile.Columns, w.Tile.Workgroup, w.Tile.SplitK)
 	}
 	return "none"
+}
+
+// String names a tile in the name of its way.
+func (t MatrixTile) String() string {
+	name := fmt.Sprintf("matrix-%dx%dx%d-s%dx%d-k%d", t.Rows, t.Columns, t.Depth, t.SubgroupRows, t.SubgroupColumns, t.Shares)
+	if t.Groups > 0 {
+		name += fmt.Sprintf("-g%d", t.Groups)
+	}
+	return name
 }
 
 // Class is what tells products apart for which different ways are the fastest.
@@ -159,7 +167,7 @@ func (t Tuning) Matrices() []MatrixTile {
 		return nil
 	}
 	all := []MatrixTile{t.Matrix}
-	for _, m := range append([]MatrixTile{t.MatrixGrad, t.MatrixLow}, t.Trials.Matrix...) {
+	for _, m := range append([]MatrixTile{t.MatrixGrad, t.MatrixLow, t.MatrixShared}, t.Trials.Matrix...) {
 		if m != (MatrixTile{}) && !slices.Contains(all, m) {
 			all = append(all, m)
 		}

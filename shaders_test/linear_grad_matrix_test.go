@@ -6,6 +6,7 @@ import (
 
 	"loquetier/engine/vk"
 	"loquetier/engine/weights"
+	"loquetier/shaders"
 )
 
 // gradMatrixCases cover ragged rows and columns, one to three modules, and
@@ -39,4 +40,24 @@ func TestLinearGradOnMatrices(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Workgroups that share tiles go through the outputs of several parts each.
+func TestGradOfSharedTilesOnMatrices(t *testing.T) {
+	eachTile(t, sharedTiles(t), func(t *testing.T, dt weights.DType, n int, tile shaders.MatrixTile) {
+		b, k := newBench(t, 23), kernels(t, tuning(t, "gpu"), dt, dt)
+		scratch, counts := b.shared(tile)
+		for i, c := range gradMatrixCases() {
+			if brief() && (i+n)%3 > 0 {
+				continue
+			}
+			for j := range c.outs {
+				c.outs[j] *= 6
+			}
+			l, want, dx := b.newLinearGrad(c, dt, dt)
+			l.Scratch, l.Counts, l.Matrix = scratch, counts, &tile
+			b.dispatch(func(rec *vk.Recorder) error { return k.LinearGrad(rec, l) }, dx)
+			requireClose(t, want, dx.numbers(b, weights.F32), weights.F32, c)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package shaders_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,19 +82,67 @@ func TestLinearOnMatrices(t *testing.T) {
 	}
 }
 
+// sharedTiles are matrixTiles as workgroups share them.
+func sharedTiles(t *testing.T) []shaders.MatrixTile {
+	tiles := matrixTiles(t)
+	if device.Info.Type != vk.CPU {
+		return slices.DeleteFunc(tiles, func(tile shaders.MatrixTile) bool { return tile.Groups == 0 })
+	}
+	for i := range tiles {
+		tiles[i].Groups = 264
+	}
+	return tiles
+}
+
+// shared gives a product's workgroups room for what they leave each other in a tile.
+func (b *bench) shared(tile shaders.MatrixTile) (scratch, counts vk.Range) {
+	return b.blank(4 * tile.Groups * int(tile.Rows*tile.Columns)).Range, b.holding(make([]byte, 4*tile.Groups)).Range
+}
+
+// eachTile runs a test for each type that the device has matrices of, in each tile.
+func eachTile(t *testing.T, tiles []shaders.MatrixTile, f func(t *testing.T, dt weights.DType, n int, tile shaders.MatrixTile)) {
+	for _, dt := range matrixTypes(t) {
+		for n, tile := range tiles {
+			t.Run(fmt.Sprintf("%v/%v", dt, tile), func(t *testing.T) { f(t, dt, n, tile) })
+		}
+	}
+}
+
+// Workgroups that share tiles compute what one would: by two to twelve of them,
+// with several adapters in a tile, of which each adds some.
+func TestSharedTilesOnMatrices(t *testing.T) {
+	tiles := sharedTiles(t)
+	eachTile(t, tiles, func(t *testing.T, dt weights.DType, n int, tile shaders.MatrixTile) {
+		b, k := newBench(t, 7), kernels(t, tuning(t, "gpu"), dt, dt)
+		scratch, counts := b.shared(tile)
+		for i, c := range matrixCases() {
+			if brief() && i%9 != 3*n {
+				continue
+			}
+			c.narrow, c.in = true, 8*c.in
+			l := b.newLinear(c, dt, dt)
+			l.Scratch, l.Counts, l.Matrix = scratch, counts, &tile
+			l.check(b, k, nil, c)
+		}
+	})
+}
+
 // An adapter with infinite numbers spoils its own rows, whoever shares a tile
 // with them.
 func TestMatricesKeepAdaptersApart(t *testing.T) {
 	for _, dt := range matrixTypes(t) {
-		b, k := newBench(t, 6), kernels(t, tuning(t, "gpu"), dt, dt)
-		c := linearCase{shape: shape{in: 64, outs: []int{36}, ranks: []int{4, 8}, sick: true}, rows: 40, popularity: "uniform", narrow: true}
+		b, k, shared := newBench(t, 6), kernels(t, tuning(t, "gpu"), dt, dt), sharedTiles(t)[0]
+		c := linearCase{shape: shape{in: 1024, outs: []int{36}, ranks: []int{4, 8}, sick: true}, rows: 40, popularity: "uniform", narrow: true}
 		l := b.newLinear(c, dt, dt)
-		l.Matrix = &matrixTiles(t)[0]
-		b.dispatch(func(rec *vk.Recorder) error { return k.Linear(rec, l.Linear) }, l.y)
-		got, own := l.y.numbers(b, weights.F32), 20*36
-		for row := range 20 {
-			require.True(t, math.IsNaN(got[row*36]), "row %d: %v, oracle %v", row, got[row*36], l.want[row*36])
+		l.Scratch, l.Counts = b.shared(shared)
+		for _, tile := range []shaders.MatrixTile{matrixTiles(t)[0], shared} {
+			l.Matrix = &tile
+			b.dispatch(func(rec *vk.Recorder) error { return k.Linear(rec, l.Linear) }, l.y)
+			got, own := l.y.numbers(b, weights.F32), 20*36
+			for row := range 20 {
+				require.True(t, math.IsNaN(got[row*36]), "row %d: %v, oracle %v", row, got[row*36], l.want[row*36])
+			}
+			requireClose(t, l.want[own:], got[own:], weights.F32, dt, tile)
 		}
-		requireClose(t, l.want[own:], got[own:], weights.F32, dt)
 	}
 }

@@ -24,6 +24,7 @@ func smallShapes(t *testing.T) shaders.Tuning {
 	row := tuning(t, "gpu")
 	if device.Info.Type == vk.CPU {
 		row.MatrixRows, row.Matrix, row.MatrixGrad = 4, matrixTiles(t)[0], matrixTiles(t)[2]
+		row.MatrixShared = shaders.MatrixTile{}
 		row.MatrixTiles, row.MatrixLow, row.GradRows, row.GradLowRows = 0, shaders.MatrixTile{}, 4, 0
 		row.Few, row.Trials = fews()[:1], shaders.Trials{}
 	}
