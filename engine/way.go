@@ -21,7 +21,8 @@ func (k *Kernels) linearWay(l Linear) shaders.Way {
 // tunedWay is the tuning's choice.
 func (k *Kernels) tunedWay(l Linear) shaders.Way {
 	t := k.Tuning
-	few, ways := shaders.Way{Few: t.FewFor(l.Rows, l.Width(Plain))}, []shaders.Way{{Vector: t.VectorFor(l.Rows)}}
+	out := l.Width(Plain)
+	few, ways := shaders.Way{Few: t.FewFor(l.Rows, out)}, []shaders.Way{{Vector: t.VectorFor(l.Rows, out)}}
 	if k.manyAdapters(l) {
 		ways = append(ways, few)
 	}
@@ -79,7 +80,7 @@ func (k *Kernels) manyAdapters(l Linear) bool {
 func (k *Kernels) takes(l Linear, w shaders.Way) bool {
 	switch {
 	case w.Vector != nil:
-		return k.takesVector(l)
+		return k.takesVector(l, *w.Vector)
 	case l.Norm.Size > 0:
 		return false
 	case w.Few != nil:

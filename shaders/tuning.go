@@ -11,8 +11,8 @@ type Tuning struct {
 	// MaxRows is at least the rows of the step; the last one's is 0, for any.
 	Linear []Tile
 
-	// Of the linear product by matrix-vector, for few rows on a GPU: the first
-	// whose MaxRows is at least the rows of the step; none for more.
+	// Of the linear product by matrix-vector, for few rows on a GPU: the first whose
+	// MaxRows is at least the rows of the step and which holds the outputs; none for more rows.
 	Vector []Vector
 
 	// Of the linear product by cooperative matrices for few rows: the first whose
@@ -179,6 +179,8 @@ func Tunings() []Tuning {
 				{Workgroup: 64, Rows: 8, Columns: 4},
 			},
 			Vector: []Vector{
+				{MaxRows: 1, MaxOutputs: 2048, Workgroup: 128, Columns: 4, Depth: 1, SplitK: true},
+				{MaxRows: 1, MaxOutputs: 4096, Workgroup: 64, Columns: 4, Depth: 1, SplitK: true},
 				{MaxRows: 1, Workgroup: 64, Columns: 4, Depth: 1},
 				{MaxRows: 2, Workgroup: 64, Columns: 4, Depth: 1},
 			},

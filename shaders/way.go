@@ -22,7 +22,7 @@ type Way struct {
 func (w Way) String() string {
 	switch {
 	case w.Vector != nil:
-		return fmt.Sprintf("vector-%dx%dx%d-w%d", w.Vector.MaxRows, w.Vector.Columns, w.Vector.Depth, w.Vector.Workgroup)
+		return fmt.Sprintf("vector-%dx%dx%d-w%d-k%t", w.Vector.MaxRows, w.Vector.Columns, w.Vector.Depth, w.Vector.Workgroup, w.Vector.SplitK)
 	case w.Few != nil:
 		return fmt.Sprintf("few-%dx%dx%d-w%d-a%d-g%d", w.Few.Rows, w.Few.Columns, w.Few.Depth, w.Few.Workgroup, w.Few.Across, w.Few.Groups)
 	case w.Matrix != nil:
@@ -112,7 +112,7 @@ type Trials struct {
 func (t Tuning) Ways(c Class) []Way {
 	var ways []Way
 	if !c.Grad {
-		ways = append(t.vectorWays(c.Rows), t.fewWays(c.Rows)...)
+		ways = append(t.vectorWays(c), t.fewWays(c.Rows)...)
 	}
 	ways = append(ways, Way{Matrix2: true})
 	for _, m := range t.Matrices() {
@@ -140,10 +140,10 @@ func (t Tuning) WayNamed(c Class, name string) (Way, error) {
 	return Way{}, fmt.Errorf("no way %q to compute %+v", name, c)
 }
 
-func (t Tuning) vectorWays(rows int) []Way {
+func (t Tuning) vectorWays(c Class) []Way {
 	var ways []Way
 	for _, v := range append(t.Vector[:len(t.Vector):len(t.Vector)], t.Trials.Vector...) {
-		if rows <= v.MaxRows {
+		if c.Rows <= v.MaxRows && v.Holds(c.Out) {
 			ways = append(ways, Way{Vector: &v})
 		}
 	}

@@ -16,6 +16,8 @@ func vectors() []shaders.Vector {
 		{MaxRows: 1, Workgroup: 64, Columns: 8, Depth: 1},
 		{MaxRows: 3, Workgroup: 32, Columns: 4, Depth: 4},
 		{MaxRows: 2, Workgroup: 256, Columns: 4, Depth: 2},
+		{MaxRows: 3, Workgroup: 64, Columns: 4, Depth: 2, SplitK: true},
+		{MaxRows: 2, Workgroup: 256, Columns: 8, Depth: 1, SplitK: true},
 	}
 	for _, t := range shaders.Tunings() {
 		all = append(append(all, t.Vector...), t.Trials.Vector...)
@@ -35,7 +37,9 @@ func TestLinearVector(t *testing.T) {
 		t.Run(fmt.Sprint(types.weight, types.act), func(t *testing.T) {
 			b, k := newBench(t, 31), kernels(t, tuning(t, "gpu"), types.weight, types.act)
 			cases := append(linearCases(), // with more ranks than a subgroup's lanes take at a time, and rows of the base
-				linearCase{shape: shape{in: 64, outs: []int{9}, ranks: []int{132, 8, 260}}, rows: 7, popularity: "mixed"})
+				linearCase{shape: shape{in: 64, outs: []int{9}, ranks: []int{132, 8, 260}}, rows: 7, popularity: "mixed"},
+				linearCase{shape: shape{in: 4616, outs: []int{5, 9, 4}, ranks: ranks, bias: true}, rows: 3, popularity: "mixed", epilogue: engine.Add},
+				linearCase{shape: shape{in: 1544, outs: []int{20, 20}, ranks: ranks, dora: true}, rows: 2, popularity: "distinct", epilogue: engine.SiLU})
 			for i, c := range cases {
 				c.in = (c.in + 7) / 8 * 8
 				l := b.newLinear(c, types.weight, types.act)
@@ -61,7 +65,7 @@ func TestLinearVectorWithNorm(t *testing.T) {
 				continue
 			}
 			c := linearCase{
-				shape: shape{in: []int{192, 8, 264}[(i+j)%3], outs: []int{20, 20}, ranks: ranks}, rows: 1 + (i+j)%4,
+				shape: shape{in: []int{192, 8, 264, 2312, 40}[(i+j)%5], outs: []int{20, 20}, ranks: ranks}, rows: 1 + (i+j)%4,
 				popularity: "distinct", epilogue: []engine.Epilogue{engine.Plain, engine.SiLU}[j%2],
 			}
 			l := b.newLinear(c, types.weight, types.act)
