@@ -44,7 +44,7 @@ func TestLinearVector(t *testing.T) {
 				c.in = (c.in + 7) / 8 * 8
 				l := b.newLinear(c, types.weight, types.act)
 				for j, v := range vectors() {
-					if brief() && (i+j+n)%6 > 0 {
+					if brief() && (i+j+n)%7 > 0 {
 						continue
 					}
 					l.Vector = &v
