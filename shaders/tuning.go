@@ -179,8 +179,8 @@ func Tunings() []Tuning {
 				{Workgroup: 64, Rows: 8, Columns: 4},
 			},
 			Vector: []Vector{
-				{MaxRows: 1, MaxOutputs: 2048, Workgroup: 128, Columns: 4, Depth: 1, SplitK: true},
-				{MaxRows: 1, MaxOutputs: 4096, Workgroup: 64, Columns: 4, Depth: 1, SplitK: true},
+				{MaxRows: 1, MaxOut: 2048, Workgroup: 128, Columns: 4, Depth: 1, SplitK: true},
+				{MaxRows: 1, MaxOut: 4096, Workgroup: 64, Columns: 4, Depth: 1, SplitK: true},
 				{MaxRows: 1, Workgroup: 64, Columns: 4, Depth: 1},
 				{MaxRows: 2, Workgroup: 64, Columns: 4, Depth: 1},
 			},

@@ -2,16 +2,16 @@ package shaders
 
 // Vector is a shape of the linear_vector kernel.
 type Vector struct {
-	MaxRows    int
-	MaxOutputs int // of all parts of a product; 0: any
-	Workgroup  uint32
-	Columns    uint32 // outputs of a subgroup, a multiple of 4
-	Depth      uint32 // 16-byte loads of each output that a lane has under way
-	SplitK     bool   // the subgroups of a workgroup have the same outputs, each a part of K
+	MaxRows   int
+	MaxOut    int // most outputs of all parts; 0: any
+	Workgroup uint32
+	Columns   uint32 // outputs of a subgroup, a multiple of 4
+	Depth     uint32 // 16-byte loads of each output that a lane has under way
+	SplitK    bool   // the subgroups of a workgroup have the same outputs, each a part of K
 }
 
 // Holds tells whether the shape is for products of so many outputs.
-func (v Vector) Holds(outputs int) bool { return v.MaxOutputs == 0 || outputs <= v.MaxOutputs }
+func (v Vector) Holds(out int) bool { return v.MaxOut == 0 || out <= v.MaxOut }
 
 // ShrinkVector is a shape of the shrink_vector and norm_vector kernels; the zero
 // value: they are not used.
@@ -33,10 +33,11 @@ type Few struct {
 	Groups    int    // workgroups that keep the device busy
 }
 
-// VectorFor picks the matrix-vector shape for a number of rows and of outputs; nil: too many rows.
-func (t Tuning) VectorFor(rows, outputs int) *Vector {
+// VectorFor picks the matrix-vector shape for a number of rows and of outputs; nil:
+// too many rows.
+func (t Tuning) VectorFor(rows, out int) *Vector {
 	for _, v := range t.Vector {
-		if rows <= v.MaxRows && v.Holds(outputs) {
+		if rows <= v.MaxRows && v.Holds(out) {
 			return &v
 		}
 	}

@@ -18,3 +18,13 @@ func TestFewFor(t *testing.T) {
 	}
 	assert.Nil(t, table.FewFor(33, 1))
 }
+
+func TestVectorFor(t *testing.T) {
+	table := Tuning{Vector: []Vector{{MaxRows: 1, MaxOut: 100, SplitK: true}, {MaxRows: 1}, {MaxRows: 2}}}
+	for _, c := range []struct{ rows, out, want int }{{1, 1, 0}, {1, 100, 0}, {1, 101, 1}, {2, 100, 2}} {
+		v := table.VectorFor(c.rows, c.out)
+		require.NotNil(t, v, "%+v", c)
+		assert.Equal(t, table.Vector[c.want], *v, "%+v", c)
+	}
+	assert.Nil(t, table.VectorFor(3, 1))
+}
