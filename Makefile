@@ -43,6 +43,10 @@ test-kernels: setup ## run the kernels' tests in all shapes and types
 test-matrix: setup ## run the tests of the kernels on cooperative matrices, on a newer lavapipe (Debian)
 	@scripts/matrix.sh
 
+.PHONY: test-gpu
+test-gpu: ## run the tests that use the device, several at a time; DEVICE= and WORKERS=8 choose
+	@$(if $(DEVICE),LOQUETIER_DEVICE="$(DEVICE)") WORKERS="$(WORKERS)" scripts/test-gpu.sh
+
 .PHONY: bench
 bench: setup ## run the benchmarks (benchstat reads the output)
 	go test -run '^$$' -bench . -benchmem ./...
