@@ -12,12 +12,10 @@ func (k *Kernels) linearGradMatrix(rec *vk.Recorder, l LinearGrad, t shaders.Mat
 	if err != nil {
 		return err
 	}
-	tiles := l.matrixTiles(t)
-	if err := requireShared("linear_grad_matrix", t, tiles, splits, l.Scratch, l.Counts); err != nil {
+	groups, err := sharedGrid("linear_grad_matrix", t, l.matrixTiles(t), splits, l.Scratch, l.Counts)
+	if err != nil {
 		return err
 	}
-	groups := grid(tiles)
-	groups[2] = uint32(splits)
 	k.recordLinearGrad(rec, l, p, groups, splits)
 	return nil
 }

@@ -14,12 +14,10 @@ func (k *Kernels) linearMatrix(rec *vk.Recorder, l Linear, t shaders.MatrixTile)
 	if err != nil {
 		return err
 	}
-	tiles := l.matrixTiles(t)
-	if err := requireShared("linear_matrix", t, tiles, splits, l.Scratch, l.Counts); err != nil {
+	groups, err := sharedGrid("linear_matrix", t, l.matrixTiles(t), splits, l.Scratch, l.Counts)
+	if err != nil {
 		return err
 	}
-	groups := grid(tiles)
-	groups[2] = uint32(splits)
 	k.recordLinear(rec, l, p, groups, splits)
 	return nil
 }
@@ -37,13 +35,15 @@ func (l Linear) matrixSplits(t shaders.MatrixTile) int {
 	return t.Splits(l.matrixTiles(t), l.In)
 }
 
-// requireShared tells whether there is room for the sums of workgroups that share
-// tiles, and for a counter of each tile.
-func requireShared(op string, t shaders.MatrixTile, tiles, splits int, scratch, counts vk.Range) error {
-	if splits == 1 {
-		return nil
+// sharedGrid is the workgroups of a product of so many tiles, each shared by splits of
+// them. It returns an error where there is no room for their sums, or for a counter of each tile.
+func sharedGrid(op string, t shaders.MatrixTile, tiles, splits int, scratch, counts vk.Range) (groups [3]uint32, err error) {
+	groups = grid(tiles)
+	groups[2] = uint32(splits)
+	if splits > 1 {
+		err = require(op, field{"Scratch", scratch, 4 * tiles * splits * int(t.Rows*t.Columns)}, field{"Counts", counts, 4 * tiles})
 	}
-	return require(op, field{"Scratch", scratch, 4 * tiles * splits * int(t.Rows*t.Columns)}, field{"Counts", counts, 4 * tiles})
+	return groups, err
 }
 
 // SharedSizes is the bytes of Scratch and Counts with which every product whose tiles
