@@ -23,6 +23,9 @@ func (e *Engine) Buffers() int { return e.device.Buffers() }
 // KeptLayers is the number of layers whose activations are kept.
 func (e *Engine) KeptLayers() int { return len(e.tape.kept) }
 
+// Stores is the number of buffers that each of their kinds is kept in.
+func (e *Engine) Stores() int { return len(e.tape.stores) }
+
 // Recordings is the number of recordings that serve further steps.
 func (e *Engine) Recordings() int {
 	n := 0

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"sort"
 
 	"loquetier/engine/vk"
 	"loquetier/engine/weights"
@@ -22,7 +23,7 @@ type Memory struct {
 
 	KeptLayers int // whose activations are not recomputed: the last ones
 	KeptEach   int64
-	KeptBeside int64 // once, where any layer's are kept: of rows that serve in a step with training rows
+	KeptBeside int64 // of rows that serve in a step with training rows: once for all layers that are kept in one allocation
 }
 
 // Total is the sum of the parts.
@@ -82,7 +83,7 @@ func (e *Engine) memory(checkpoint *weights.Checkpoint) Memory {
 	first := total(e.keptSizes(1))
 	m.KeptEach = total(e.keptSizes(2)) - first
 	m.KeptBeside = first - m.KeptEach
-	m.KeptLayers = e.keep(m.Total()+recompute+m.KeptBeside, m.KeptEach)
+	m.KeptLayers = e.keep(m.Total() + recompute)
 	m.Kept = total(e.keptSizes(m.KeptLayers))
 	if m.KeptLayers < e.checkpointConfig.Layers {
 		m.Work += recompute
@@ -91,8 +92,8 @@ func (e *Engine) memory(checkpoint *weights.Checkpoint) Memory {
 }
 
 // keep is the number of layers to keep activations of, where the rest takes
-// base bytes and each layer its own.
-func (e *Engine) keep(base, each int64) int {
+// base bytes.
+func (e *Engine) keep(base int64) int {
 	most := e.checkpointConfig.Layers
 	switch e.config.Recompute {
 	case RecomputeAlways:
@@ -101,7 +102,7 @@ func (e *Engine) keep(base, each int64) int {
 		return most
 	}
 	room := usable(e.device) - e.config.Reserve - base
-	return int(max(0, min(int64(most), room/each)))
+	return sort.Search(most, func(n int) bool { return total(e.keptSizes(n+1)) > room })
 }
 
 func (e *Engine) weightBytes(checkpoint *weights.Checkpoint) int64 {

@@ -11,6 +11,7 @@ import (
 
 	"loquetier/engine"
 	"loquetier/engine/batch"
+	"loquetier/engine/vk"
 )
 
 // course runs passes of two jobs, in slots 0 and 1, cut in all ways, between
@@ -33,8 +34,8 @@ func courseModel(family string) string {
 		"Llama", family, `"llama"`, `"`+strings.ToLower(family)+`"`).Replace(deepConfig)
 }
 
-// openCourse makes an engine that keeps the activations of so many layers. The
-// second job leaves the lowest layer alone.
+// openCourse makes an engine that keeps the activations of so many layers, and
+// its course.
 func openCourse(t *testing.T, family string, kept int, config engine.Config) *course {
 	t.Helper()
 	config.MaxRows, config.TrainRows, config.CacheBlocks, config.Slots, config.Recompute = 96, 64, 16, 8, engine.RecomputeAlways
@@ -44,6 +45,12 @@ func openCourse(t *testing.T, family string, kept int, config engine.Config) *co
 	config.Recompute, config.Reserve = engine.RecomputeAuto, int64(device.Info.FreeMemory)/10*9-m.Total()-m.KeptBeside-int64(kept)*m.KeptEach-m.KeptEach/2
 	e := openMade(t, device, checkpoint, config)
 	require.Equal(t, kept, e.KeptLayers())
+	return courseOf(t, e)
+}
+
+// courseOf brings the adapters. The second job leaves the lowest layer alone.
+func courseOf(t *testing.T, e *engine.Engine) *course {
+	t.Helper()
 	require.NoError(t, e.AttachTraining(0, noisy(e, 0, 1, 2, 3)))
 	require.NoError(t, e.AttachTraining(1, noisy(e, 1, 3)))
 	require.NoError(t, e.Attach(2, ranked(e, 8, true)))
@@ -247,6 +254,32 @@ func TestSlicesChangeNothing(t *testing.T) {
 				require.Equal(t, second, two, "%v", cut)
 			}
 		})
+	}
+}
+
+// Where what the layers keep does not fit one allocation of the driver, it is kept
+// in several, and nothing else changes.
+func TestLayersKeptInSeveralAllocations(t *testing.T) {
+	const row = 2 * 4 * 128 // bytes of the widest activations, of the gate and up projections
+	courses := func(most uint64, stores int) (first, second left) {
+		device := openDevice(t)
+		if device.Info.Type != vk.CPU {
+			t.Skip("the sums of shared tiles take more than a small model's activations")
+		}
+		whole := device.Info.MaxAllocation
+		device.Info.MaxAllocation = min(whole, most)
+		e := openMade(t, device, made(t, courseModel("Llama")), engine.Config{
+			DType: "f32", MaxRows: 96, TrainRows: 64, CacheBlocks: 16, Context: 512, Slots: 8, Recompute: engine.RecomputeNever,
+		})
+		device.Info.MaxAllocation = whole
+		require.Equal(t, stores, e.Stores())
+		return courseOf(t, e).run(cuttings[1])
+	}
+	first, second := courses(1<<30, 1)
+	for stores, layers := range map[int]uint64{2: 3, 4: 1} {
+		one, two := courses(((layers-1)*64+96)*row, stores)
+		require.Equal(t, first, one)
+		require.Equal(t, second, two)
 	}
 }
 

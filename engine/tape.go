@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"slices"
 
 	"loquetier/engine/vk"
@@ -24,8 +25,8 @@ type tape struct {
 	tables  vk.Buffer     // those of the step with the forward pass; grown
 	inputs  []vk.Buffer   // by layer: [rows, hidden] float32, the residual stream before it
 	middles []vk.Buffer   // by layer that is not recomputed: the residual stream after its attention
-	kept    []activations // of the last layers, as many as fit: parts of store
-	store   activations   // but for those that grow
+	kept    []activations // of the last layers, as many as fit: parts of stores
+	stores  []activations // each of some layers, but for those that grow
 	from    int           // the first layer of which they are kept
 
 	residual vk.Buffer // [rows, hidden] float32: the residual stream when recomputed
@@ -74,16 +75,28 @@ func (e *Engine) inputSizes() []sized {
 
 // keptSizes lists what the last n layers keep.
 func (e *Engine) keptSizes(n int) []sized {
-	t := &e.tape
+	t, together := &e.tape, e.storeLayers()
 	t.kept, t.middles, t.from = make([]activations, n), make([]vk.Buffer, n), e.checkpointConfig.Layers-n
+	t.stores = make([]activations, ceil(n, together))
 	list := e.residuals(t.middles)
-	if n == 0 {
-		return list
-	}
-	for _, b := range e.keptWidths(&t.store) {
-		list = append(list, sized{b.to, (n-1)*e.keptStride(b.size) + e.config.MaxRows*b.size})
+	for i := range t.stores {
+		layers := min(together, n-i*together)
+		for _, b := range e.keptWidths(&t.stores[i]) {
+			list = append(list, sized{b.to, (layers-1)*e.keptStride(b.size) + e.config.MaxRows*b.size})
+		}
 	}
 	return list
+}
+
+// storeLayers is the number of layers whose activations lie in one store: as
+// many as the driver's largest allocation has room for.
+func (e *Engine) storeLayers() int {
+	layers := e.checkpointConfig.Layers
+	for _, b := range e.keptWidths(&activations{}) {
+		beside := (int(min(e.device.Info.MaxAllocation, math.MaxInt)) - e.config.MaxRows*b.size) / e.keptStride(b.size)
+		layers = min(layers, 1+max(0, beside))
+	}
+	return layers
 }
 
 // keptWidths lists what a layer keeps beside the residual stream, with the bytes of a row.
@@ -93,18 +106,19 @@ func (e *Engine) keptWidths(a *activations) []sized {
 
 // keptStride is how many bytes a layer's activations lie behind those of the layer
 // before it, where a row has so many. Only training rows, which are the first of a step,
-// are kept; the others lie where the next layers' will be, which are computed later.
+// are kept; the others lie where the next layers' will be, which are computed later, or behind the last.
 func (e *Engine) keptStride(width int) int {
 	const aligned = 256
 	return ceil(e.config.TrainRows*width, aligned) * aligned
 }
 
-// divideStore gives the kept layers their parts of the store.
-func (e *Engine) divideStore() {
-	store := e.keptWidths(&e.tape.store)
+// divideStores gives the kept layers their parts of the stores.
+func (e *Engine) divideStores() {
+	together := e.storeLayers()
 	for i := range e.tape.kept {
+		store := e.keptWidths(&e.tape.stores[i/together])
 		for j, b := range e.keptWidths(&e.tape.kept[i]) {
-			*b.to = store[j].to.From(uint64(i * e.keptStride(b.size)))
+			*b.to = store[j].to.From(uint64(i % together * e.keptStride(b.size)))
 		}
 	}
 }
@@ -132,12 +146,15 @@ func (e *Engine) allocTape(m Memory) error {
 		e.allocSized("gradients of activations", work)); err != nil {
 		return err
 	}
-	e.divideStore()
+	e.divideStores()
 	return nil
 }
 
 func (t *tape) all() []vk.Buffer {
-	list := slices.Concat(t.inputs, t.middles, t.store.all())
+	list := slices.Concat(t.inputs, t.middles)
+	for i := range t.stores {
+		list = append(list, t.stores[i].all()...)
+	}
 	for i := range t.kept {
 		list = append(list, t.kept[i].v[:]...)
 	}
