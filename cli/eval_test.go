@@ -18,7 +18,7 @@ const evalText = "The rabbit put its lunch in a red box. A bird came by and aske
 // evaluated runs eval with --json.
 func evaluated(t *testing.T, args ...string) evaluation {
 	t.Helper()
-	all := decode[evaluation](t, succeed(t, append([]string{"eval", "--model", "stories", "--json"}, args...)...))
+	all := decode[evaluation](t, succeed(t, append([]string{"eval", "--model", "stories", "--dtype", "f32", "--json"}, args...)...))
 	require.Len(t, all, 1)
 	return all[0]
 }
@@ -30,7 +30,7 @@ func scores(t *testing.T, adapter string, prompts ...string) []got {
 	for _, p := range prompts {
 		fmt.Fprintf(&file, "{\"prompt\":%s,\"adapter\":%q,\"max_tokens\":0,\"prompt_logprobs\":0}\n", p, adapter)
 	}
-	return decode[got](t, succeed(t, "generate", "--model", "stories", "--requests", write(t, "r.jsonl", file.String())))
+	return decode[got](t, succeed(t, "generate", "--model", "stories", "--dtype", "f32", "--requests", write(t, "r.jsonl", file.String())))
 }
 
 func asJSON(t *testing.T, v any) string {

@@ -63,7 +63,7 @@ func TestRequestsAgreeWithTheReference(t *testing.T) {
 		require.NoError(t, err)
 		fmt.Fprintf(&file, "%s\n", data)
 	}
-	out := succeed(t, "generate", "--model", "stories", "--adapter", "upper=stories/upper",
+	out := succeed(t, "generate", "--model", "stories", "--dtype", "f32", "--adapter", "upper=stories/upper",
 		"--adapter", "bard=../models/stories/shakespeare", "--requests", write(t, "r.jsonl", file.String()))
 	replies := decode[got](t, out)
 	require.Len(t, replies, len(all))

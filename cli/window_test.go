@@ -28,7 +28,7 @@ func TestSlidingWindowAgreesWithTheReference(t *testing.T) {
 	for _, c := range cases {
 		fmt.Fprintf(&file, "{\"prompt\":%s,\"max_tokens\":1,\"prompt_logprobs\":0,\"logprobs\":1,\"ignore_eos\":true}\n", asJSON(t, c.IDs))
 	}
-	all := decode[got](t, succeed(t, "generate", "--model", "../testdata/window/model", "--requests", write(t, "r.jsonl", file.String())))
+	all := decode[got](t, succeed(t, "generate", "--model", "../testdata/window/model", "--dtype", "f32", "--requests", write(t, "r.jsonl", file.String())))
 	require.Len(t, all, len(cases))
 	for i, c := range cases {
 		require.Len(t, all[i].PromptLogProbs, len(c.IDs))

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 
 	"loquetier/engine/vk"
@@ -88,6 +89,24 @@ func (e *Engine) grow(buf *vk.Buffer, kind vk.Kind, size int) error {
 	err = e.frames.settle()
 	e.device.Free(*buf)
 	*buf = fresh
+	return err
+}
+
+// makeRoom is grow for what one step after the other needs a little more of: to
+// twice as much, if there is room. A step that grows a buffer waits for those before it, and where it
+// has been submitted in part for itself, while its results are not there yet.
+func (e *Engine) makeRoom(buf *vk.Buffer, kind vk.Kind, size int) error {
+	if buf.Size >= uint64(size) {
+		return nil
+	}
+	room := 1 << 16
+	for room < size {
+		room *= 2
+	}
+	err := e.grow(buf, kind, room)
+	if errors.Is(err, ErrOutOfMemory) {
+		err = e.grow(buf, kind, size)
+	}
 	return err
 }
 

@@ -153,7 +153,7 @@ func (e *Engine) attend(rec *vk.Recorder, p pass, a Attention, rope Rope) error 
 	if p.decode.count == 0 {
 		return nil
 	}
-	if err := e.grow(&e.arena.scratch, vk.Local, DecodeScratch(a.Heads, p.decode.count, p.splits)); err != nil {
+	if err := e.makeRoom(&e.arena.scratch, vk.Local, DecodeScratch(a.Heads, p.decode.count, p.splits)); err != nil {
 		return err
 	}
 	single := AttentionDecode{

@@ -133,3 +133,19 @@ func TestRecordingsServeManySteps(t *testing.T) {
 		require.LessOrEqual(t, e.Recordings(), 32, "recordings are bounded")
 	}
 }
+
+// More and more streams, as when requests come faster than they end, find the room that
+// the steps before made: a step that makes some waits for those in flight.
+func TestMoreStreamsTakeNoMoreMemory(t *testing.T) {
+	e, base := openStories(t, engine.Config{})
+	var used uint64
+	for streams := range 70 {
+		step := decodeStep(t, e, base, 0, make([]string, streams+1))
+		_, err := e.Run(step)
+		require.NoError(t, err)
+		if streams == 0 {
+			used = e.Used()
+		}
+		require.Equal(t, used, e.Used(), "%d streams", streams+1)
+	}
+}

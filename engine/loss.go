@@ -18,7 +18,7 @@ func (e *Engine) loss(rec *vk.Recorder, step *layout) error {
 		return nil
 	}
 	n := len(l.targets)
-	if err := e.grow(&e.frame.losses, vk.Download, 4*n); err != nil {
+	if err := e.makeRoom(&e.frame.losses, vk.Download, 4*n); err != nil {
 		return fmt.Errorf("losses: %w", err)
 	}
 	rec.Fill(e.tape.dx, 0)

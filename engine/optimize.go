@@ -40,7 +40,7 @@ func (e *Engine) arrangeUpdates(updates []batch.Update) (entry, error) {
 		return entry{}, nil
 	}
 	if err := firstError(
-		e.grow(&e.frame.norms, vk.Download, 4*n), e.grow(&e.tape.partials, vk.Local, 4*GradParts*n)); err != nil {
+		e.makeRoom(&e.frame.norms, vk.Download, 4*n), e.makeRoom(&e.tape.partials, vk.Local, 4*GradParts*n)); err != nil {
 		return entry{}, fmt.Errorf("updates: %w", err)
 	}
 	rows := make([]OptimizerRow, n)

@@ -59,6 +59,7 @@ func ProbeClasses() []shaders.Class {
 func (k *Kernels) Probe(classes []shaders.Class, limit time.Duration, progress func(done, total int)) ([]Trial, error) {
 	classes = slices.DeleteFunc(slices.Clone(classes), func(c shaders.Class) bool { return k.probeBytes(c) > k.probeRoom() })
 	p := &probe{kernels: k, classes: classes, recorder: k.device.NewRecorder(true), start: time.Now()}
+	defer k.device.ForgetPeak() // it is of what is measured here
 	defer p.free()
 	var all []Trial
 	err := firstError(p.alloc(), p.write())

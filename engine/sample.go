@@ -17,8 +17,8 @@ func (e *Engine) sample(rec *vk.Recorder, l *layout) error {
 	}
 	f, n := e.frame, len(l.wants)
 	if err := firstError(
-		e.grow(&f.ids, vk.Download, 4*n*l.stride), e.grow(&f.logs, vk.Download, 4*n*l.stride),
-		e.grow(&f.kept, vk.Download, 4*l.keeps*e.checkpointConfig.VocabSize)); err != nil {
+		e.makeRoom(&f.ids, vk.Download, 4*n*l.stride), e.makeRoom(&f.logs, vk.Download, 4*n*l.stride),
+		e.makeRoom(&f.kept, vk.Download, 4*l.keeps*e.checkpointConfig.VocabSize)); err != nil {
 		return fmt.Errorf("results: %w", err)
 	}
 	kept := 0

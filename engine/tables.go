@@ -53,27 +53,27 @@ func addPadded[T any](t *tables, values []T) entry {
 // buffers if need be.
 func (e *Engine) stage(f *frame) error {
 	t := &f.tables
-	room := roomFor(len(t.data))
-	if err := e.grow(&t.stage, vk.Upload, room); err != nil {
+	size := len(t.data)
+	if err := e.makeRoom(&t.stage, vk.Upload, size); err != nil {
 		return fmt.Errorf("step input: %w", err)
 	}
 	copy(t.stage.Host, t.data)
 	f.layout.input = t.stage
 	if !e.device.Unified() {
-		if err := e.grow(&t.local, vk.Local, room); err != nil {
+		if err := e.makeRoom(&t.local, vk.Local, size); err != nil {
 			return fmt.Errorf("step input: %w", err)
 		}
 		f.layout.input = t.local
 	}
-	return e.stagePass(f.layout.train, room)
+	return e.stagePass(f.layout.train, size)
 }
 
 // stagePass makes room for the tables of a backward pass, where there is one.
-func (e *Engine) stagePass(t *training, room int) error {
+func (e *Engine) stagePass(t *training, size int) error {
 	if t == nil {
 		return nil
 	}
-	if err := e.grow(&e.tape.tables, vk.Local, room); err != nil {
+	if err := e.makeRoom(&e.tape.tables, vk.Local, size); err != nil {
 		return fmt.Errorf("input of the backward pass: %w", err)
 	}
 	t.layout.input = e.tape.tables
@@ -91,15 +91,6 @@ func (e *Engine) upload(rec *vk.Recorder) {
 	if e.frame.layout.train != nil {
 		rec.Copy(e.tape.tables, 0, t.stage, 0, uint64(len(t.data)))
 	}
-}
-
-// roomFor grows buffers by doubling, so that steps rarely allocate.
-func roomFor(size int) int {
-	room := 1 << 16
-	for room < size {
-		room *= 2
-	}
-	return room
 }
 
 // at is the device range of a table.

@@ -14,21 +14,14 @@ libraries=$(dirname "$(find "$root/usr/lib" -name libvulkan_lvp.so | head -n 1)"
 linker=$(find "$libraries" -name 'ld-linux*' | head -n 1)
 export VK_DRIVER_FILES=$root/usr/share/vulkan/icd.d/lvp_icd.json XDG_CACHE_HOME=$root/cache
 
-# matrices runs a package's tests whose names match. They run in the package's
-# folder, with unstable's own C library.
-matrices() {
-  go test -c -o "build/$1.test" "./$1"
-  (cd "$1" && "$linker" --library-path "$libraries" "../build/$1.test" -test.timeout 30m -test.v -test.run "$2") >build/matrix.log 2>&1 || {
-    tail -n 40 build/matrix.log >&2
-    echo "matrix: the tests of $1 failed; everything that was printed is in build/matrix.log" >&2
+# Test programs run with unstable's own C library, one for every core: most of the time goes to
+# the compiler of the kernels, which uses one.
+for package in engine shaders_test; do go test -c -o "build/matrix/$package.test" "./$package"; done
+PACKAGES='engine shaders_test' LOQUETIER_TESTS=build/matrix LAUNCHER="$linker --library-path $libraries" WORKERS=$(nproc) \
+  scripts/test-gpu.sh 'SmallMatrices$|^TestLogits$|OnMatrices$|^TestLinearFew$|^TestFewRows|^TestMatricesKeep|^TestMeasuredWays' | tee build/matrix.log
+for package in engine shaders_test; do
+  grep -q "^PASS $package " build/matrix.log || {
+    echo "matrix: no test of $package ran on cooperative matrices" >&2
     exit 1
   }
-  grep -q -- '^--- PASS' build/matrix.log || {
-    echo "matrix: no test of $1 ran on cooperative matrices" >&2
-    exit 1
-  }
-  # A test whose parts are skipped passes all the same: they are told as well.
-  grep -E -- '^--- |^ +--- SKIP' build/matrix.log
-}
-matrices engine 'SmallMatrices$|^TestLogits$'
-matrices shaders_test 'OnMatrices$|^TestLinearFew$|^TestFewRows|^TestMatricesKeep|^TestMeasuredWays'
+done

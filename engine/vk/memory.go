@@ -202,6 +202,9 @@ func (d *Device) Buffers() int { return d.memory.count }
 // Peak is the most bytes that were in buffers at one time.
 func (d *Device) Peak() uint64 { return d.memory.peak }
 
+// ForgetPeak begins the peak anew, with what is in buffers now.
+func (d *Device) ForgetPeak() { d.memory.peak = d.memory.used }
+
 // Held is the number of bytes taken from the driver.
 func (d *Device) Held() uint64 { return d.memory.held }
 
