@@ -50,14 +50,18 @@ swap() { bench swap --shape 8b --batch 32 --adapters 32; }
 
 kernels() { bench kernels --shape 8b; }
 
-# Without training, then with it: at rates where most of the device is left for
-# training, and at the highest that holds the SLO without; the trace $LOQUETIER_TRACE (time, prompt
-# tokens, generated tokens) where there is one.
+# Requests and training at once: at rates where most of the device is left for
+# training, and at the highest that holds the SLO without training and the next above it; the trace
+# $LOQUETIER_TRACE (time, prompt tokens, generated tokens) where there is one.
 unified() {
-  local speed common=(--shape 8b --adapters 4 --cache-tokens 262144 --train-rows 1024 --compare)
-  for speed in 2 4; do bench unified "${common[@]}" --load mutable --speed "$speed"; done
-  bench unified "${common[@]}" --load mutable --speed max --trial 30s
-  [ -z "${LOQUETIER_TRACE:-}" ] || bench unified "${common[@]}" --trace "$LOQUETIER_TRACE" --duration 5m --speed 0.4
+  local common=(--shape 8b --adapters 4 --cache-tokens 262144 --train-rows 1024 --drain 25s)
+  bench unified "${common[@]}" --load mutable --speed 3 --requests 315
+  bench unified "${common[@]}" --load mutable --speed 24 --requests 1440 --jobs 0
+  bench unified "${common[@]}" --load mutable --speed 17 --requests 1020 --compare
+  [ -n "${LOQUETIER_TRACE:-}" ] || return 0
+  bench unified "${common[@]}" --trace "$LOQUETIER_TRACE" --speed 0.8 --duration 40s
+  bench unified "${common[@]}" --trace "$LOQUETIER_TRACE" --speed 3 --duration 120s --jobs 0
+  bench unified "${common[@]}" --trace "$LOQUETIER_TRACE" --speed 2 --duration 80s --compare
 }
 
 [ $# -gt 0 ] || set -- decode prefill train small swap kernels unified
