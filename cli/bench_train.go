@@ -60,7 +60,7 @@ func benchTrain(c *cli.Context) error {
 	}
 	d.size(&o)
 	return withCheckpoint(c, o, func(s *session, checkpoint *weights.Checkpoint) error {
-		if err := firstError(d.fits(s.options, checkpoint.Config), s.serve(checkpoint), c.Context.Err()); err != nil {
+		if err := firstError(d.fits(s.options, checkpoint.Config), s.serve(c.Context, checkpoint), c.Context.Err()); err != nil {
 			return err
 		}
 		var m measurement

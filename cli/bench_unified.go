@@ -97,7 +97,7 @@ func benchUnified(c *cli.Context) error {
 	return withCheckpoint(c, o, func(s *session, checkpoint *weights.Checkpoint) error {
 		u.session, u.training, u.view = s, training{session: s, checkpoint: checkpoint}, newUnifiedView(c, &u.trained)
 		u.targets = replay.Targets(o.limits.targets)
-		if err := firstError(u.prepareJobs(), s.serve(checkpoint), c.Context.Err()); err != nil {
+		if err := firstError(u.prepareJobs(), s.serve(c.Context, checkpoint), c.Context.Err()); err != nil {
 			return err
 		}
 		return u.run(c)

@@ -50,7 +50,7 @@ func withSession(c *cli.Context, f func(s *session) error) error {
 // open runs f with a session, which it closes afterwards.
 func open(c *cli.Context, o modelOptions, f func(s *session) error) error {
 	return withCheckpoint(c, o, func(s *session, checkpoint *weights.Checkpoint) error {
-		if err := s.serve(checkpoint); err != nil {
+		if err := s.serve(c.Context, checkpoint); err != nil {
 			return err
 		}
 		if c.Context.Err() != nil {
@@ -93,8 +93,8 @@ func (s *session) close() error {
 }
 
 // serve loads the model and its adapters and starts to take requests.
-func (s *session) serve(checkpoint *weights.Checkpoint) error {
-	if err := s.load(checkpoint); err != nil {
+func (s *session) serve(ctx context.Context, checkpoint *weights.Checkpoint) error {
+	if err := s.load(ctx, checkpoint); err != nil {
 		return fmt.Errorf("load model %s: %w", s.options.name(), err)
 	}
 	if err := s.attachAdapters(); err != nil {
@@ -215,14 +215,14 @@ func (s *session) checkAdapters(config weights.Config) error {
 	return nil
 }
 
-func (s *session) load(checkpoint *weights.Checkpoint) error {
+func (s *session) load(ctx context.Context, checkpoint *weights.Checkpoint) error {
 	start, probed, loaded := time.Now(), newProgress(s.stderr, "measuring"), newProgress(s.stderr, "loading")
 	config := s.engineConfig()
 	config.Probed, config.Progress = probed.count, func(done, total int64) {
 		probed.finish()
 		loaded.bytes(done, total)
 	}
-	e, err := engine.New(s.device, checkpoint, config)
+	e, err := engine.New(ctx, s.device, checkpoint, config)
 	probed.finish()
 	loaded.finish()
 	if err != nil {

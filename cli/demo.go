@@ -62,7 +62,7 @@ func demoAction(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.serve(checkpoint); err != nil {
+		if err := s.serve(c.Context, checkpoint); err != nil {
 			return err
 		}
 		return s.demo(c, pirate)

@@ -28,7 +28,7 @@ func serving(t *testing.T, f func(s *training), args ...string) {
 			require.NoError(t, err)
 			return withCheckpoint(c, o, func(s *session, checkpoint *weights.Checkpoint) error {
 				tr := &training{session: s, checkpoint: checkpoint}
-				if err := firstError(tr.prepare(c, jobs), tr.serve(checkpoint)); err != nil {
+				if err := firstError(tr.prepare(c, jobs), tr.serve(c.Context, checkpoint)); err != nil {
 					return err
 				}
 				f(tr)

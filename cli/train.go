@@ -235,7 +235,7 @@ func (t *training) context() int {
 
 // run loads the model, runs all jobs together, and returns the first error.
 func (t *training) run(c *cli.Context) error {
-	if err := firstError(t.serve(t.checkpoint), c.Context.Err()); err != nil {
+	if err := firstError(t.serve(c.Context, t.checkpoint), c.Context.Err()); err != nil {
 		return err
 	}
 	view := newTrainView(c, t.jobs)

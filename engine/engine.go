@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -101,8 +102,8 @@ type Engine struct {
 
 // New loads a checkpoint onto a device, or makes its numbers there where they are random. What does not fit is refused before
 // anything is loaded, with the numbers. The device must outlive the engine; the
-// checkpoint may be closed afterwards.
-func New(device *Device, checkpoint *weights.Checkpoint, config Config) (*Engine, error) {
+// checkpoint may be closed afterwards. When ctx is done loading ends with its error.
+func New(ctx context.Context, device *Device, checkpoint *weights.Checkpoint, config Config) (*Engine, error) {
 	e, err := prepare(device, checkpoint, config)
 	if err != nil {
 		return nil, err
@@ -111,7 +112,7 @@ func New(device *Device, checkpoint *weights.Checkpoint, config Config) (*Engine
 	if err := e.fits(plan); err != nil {
 		return nil, err
 	}
-	if err := e.load(checkpoint, plan); err != nil {
+	if err := e.load(ctx, checkpoint, plan); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
@@ -153,11 +154,11 @@ func prepare(device *Device, checkpoint *weights.Checkpoint, config Config) (*En
 	return e, nil
 }
 
-func (e *Engine) load(checkpoint *weights.Checkpoint, plan Memory) (err error) {
+func (e *Engine) load(ctx context.Context, checkpoint *weights.Checkpoint, plan Memory) (err error) {
 	if e.slots, err = newSlotTable(e.device.Device, e.checkpointConfig.Layers, e.config.Slots); err != nil {
 		return err
 	}
-	l := loader{device: e.device.Device, kernels: e.kernels, checkpoint: checkpoint, precision: e.precision, slots: e.slots, progress: e.config.Progress}
+	l := loader{device: e.device.Device, kernels: e.kernels, checkpoint: checkpoint, precision: e.precision, slots: e.slots, progress: e.config.Progress, ctx: ctx}
 	if e.model, err = l.load(e.config.Context); err != nil {
 		return err
 	}

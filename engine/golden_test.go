@@ -88,7 +88,7 @@ func loadModel(t testing.TB, device *engine.Device, dir string, config engine.Co
 	checkpoint, err := weights.Open(folder)
 	require.NoError(t, err)
 	defer checkpoint.Close()
-	e, err := engine.New(device, checkpoint, config)
+	e, err := engine.New(t.Context(), device, checkpoint, config)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	return e

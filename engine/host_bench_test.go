@@ -51,7 +51,7 @@ func openDevice(t testing.TB) *engine.Device {
 
 func openMade(t testing.TB, device *engine.Device, checkpoint *weights.Checkpoint, config engine.Config) *engine.Engine {
 	t.Helper()
-	e, err := engine.New(device, checkpoint, config)
+	e, err := engine.New(t.Context(), device, checkpoint, config)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
 	return e

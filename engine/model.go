@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -37,6 +38,7 @@ type loader struct {
 	slots      *slotTable
 	model      *model
 	progress   func(done, total int64)
+	ctx        context.Context // loading ends when it is done
 	done       int64
 }
 
@@ -196,15 +198,16 @@ func (l *loader) draw(buf vk.Buffer, t weights.Tensor, as weights.DType) error {
 	if err := firstError(l.kernels.draw(rec, buf.All(), t, as), rec.Run()); err != nil {
 		return fmt.Errorf("make %s: %w", t.Name, err)
 	}
-	l.report(t.Bytes())
-	return nil
+	return l.report(t.Bytes())
 }
 
-func (l *loader) report(bytes int) {
+// report tells of progress, and whether to go on.
+func (l *loader) report(bytes int) error {
 	l.done += int64(bytes)
 	if l.progress != nil {
 		l.progress(l.done, l.checkpoint.Bytes())
 	}
+	return l.ctx.Err()
 }
 
 func (l *loader) floats(what string, values []float32) (vk.Buffer, error) {
@@ -221,7 +224,7 @@ func (l *loader) floats(what string, values []float32) (vk.Buffer, error) {
 
 // writeTensor streams a tensor into a buffer from an offset in bytes,
 // converting piece by piece, so that the host never holds a second copy.
-func writeTensor(device *vk.Device, buf vk.Buffer, offset uint64, t weights.Tensor, as weights.DType, report func(int)) error {
+func writeTensor(device *vk.Device, buf vk.Buffer, offset uint64, t weights.Tensor, as weights.DType, report func(int) error) error {
 	from, to := uint64(t.DType.Size()), uint64(as.Size())
 	size := uint64(len(t.Data)) / from * to
 	return device.Write(buf, offset, size, func(dst []byte, at uint64) error {
@@ -233,7 +236,9 @@ func writeTensor(device *vk.Device, buf vk.Buffer, offset uint64, t weights.Tens
 			if as == weights.F16 && t.DType != weights.F16 && overflows(dst[:n]) {
 				return fmt.Errorf("tensor %s of %s holds values beyond float16's range (65504): use --dtype bf16 or f32", t.Name, t.File)
 			}
-			report(len(src))
+			if err := report(len(src)); err != nil {
+				return err
+			}
 			dst, at = dst[n:], at+n
 		}
 		return nil

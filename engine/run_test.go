@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"math"
 	"os"
 	"strings"
@@ -81,15 +82,31 @@ func TestDoesNotFit(t *testing.T) {
 	checkpoint, err := weights.Open(folder)
 	require.NoError(t, err)
 	defer checkpoint.Close()
-	_, err = engine.New(device, checkpoint, engine.Config{CacheBlocks: 1 << 30, Progress: func(int64, int64) { t.Error("loading began") }})
+	_, err = engine.New(t.Context(), device, checkpoint, engine.Config{CacheBlocks: 1 << 30, Progress: func(int64, int64) { t.Error("loading began") }})
 	require.ErrorIs(t, err, vk.ErrOutOfMemory)
 	require.Regexp(t, `^out of device memory: the model needs \d+ MiB \(weights 1 MiB, KV cache \d+ MiB, activations \d+ MiB\), but .+ has \d+ MiB free: choose a smaller context, cache or dtype$`, err.Error())
 	require.Zero(t, device.Used())
 
-	_, err = engine.New(device, checkpoint, engine.Config{DType: "f8"})
+	_, err = engine.New(t.Context(), device, checkpoint, engine.Config{DType: "f8"})
 	require.EqualError(t, err, `compute type "f8": known are auto, f32, f16, bf16`)
-	_, err = engine.New(device, checkpoint, engine.Config{Family: "tpu"})
+	_, err = engine.New(t.Context(), device, checkpoint, engine.Config{Family: "tpu"})
 	require.EqualError(t, err, `kernel family "tpu": known are [software gpu]`)
+}
+
+// Loading ends in the middle when it is told to, and leaves nothing on the device.
+func TestLoadingEnds(t *testing.T) {
+	device, checkpoint := openDevice(t), made(t, deepConfig)
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	var last int64
+	_, err := engine.New(ctx, device, checkpoint, engine.Config{Progress: func(done, total int64) {
+		if last = done; done > total/4 {
+			end()
+		}
+	}})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Less(t, last, checkpoint.Bytes()/2)
+	require.Zero(t, device.Used())
 }
 
 // On a real model the narrow types stay within thirty times float32's tolerance

@@ -34,7 +34,7 @@ func openWith(t testing.TB, config engine.Config) *bench {
 	require.NoError(t, err)
 	checkpoint, err := weights.Open(folder)
 	require.NoError(t, err)
-	e, err := engine.New(device, checkpoint, config)
+	e, err := engine.New(t.Context(), device, checkpoint, config)
 	require.NoError(t, err)
 	require.NoError(t, checkpoint.Close())
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
