@@ -85,10 +85,14 @@ func (e *Engine) grow(buf *vk.Buffer, kind vk.Kind, size int) error {
 	if err != nil {
 		return err
 	}
-	e.recordings.forget()
-	err = e.frames.settle()
-	e.device.Free(*buf)
+	old := *buf
 	*buf = fresh
+	e.recordings.forget()
+	if old.Size == 0 {
+		return nil // nothing runs that needs it
+	}
+	err = e.frames.settle()
+	e.device.Free(old)
 	return err
 }
 
