@@ -139,13 +139,13 @@ func TestRecordingsServeManySteps(t *testing.T) {
 func TestMoreStreamsTakeNoMoreMemory(t *testing.T) {
 	e, base := openStories(t, engine.Config{})
 	var used uint64
-	for streams := range 70 {
-		step := decodeStep(t, e, base, 0, make([]string, streams+1))
+	for _, streams := range []int{1, 2, 9, 33, 65, 70} {
+		step := decodeStep(t, e, base, 0, make([]string, streams))
 		_, err := e.Run(step)
 		require.NoError(t, err)
-		if streams == 0 {
+		if streams == 1 {
 			used = e.Used()
 		}
-		require.Equal(t, used, e.Used(), "%d streams", streams+1)
+		require.Equal(t, used, e.Used(), "%d streams", streams)
 	}
 }
