@@ -59,8 +59,7 @@ func TestUnified(t *testing.T) {
 
 // Requests that would wait too long, or in too long a queue, are dropped and counted.
 func TestUnifiedDropsWhatWaitsTooLong(t *testing.T) {
-	dir := t.TempDir()
-	t.Setenv("XDG_CACHE_HOME", dir)
+	dir, begun := t.TempDir(), time.Now()
 	document, decisions := filepath.Join(dir, "report.json"), filepath.Join(dir, "decisions.jsonl")
 	succeedQuietly(t, "bench", "unified", "--model", "stories", "--load", "stable", "--requests", "12", "--speed", "10000", "--jobs", "0", "--cache-tokens", "1024", "--queue", "2",
 		"--json", document, "--decisions", decisions)
@@ -74,13 +73,28 @@ func TestUnifiedDropsWhatWaitsTooLong(t *testing.T) {
 	all := decode[scheduler.Decision](t, string(steps))
 	assert.Greater(t, len(all), 10)
 	assert.True(t, slices.ContainsFunc(all, func(d scheduler.Decision) bool { return d.Prefill > 0 && d.Measured > 0 }))
-	kept, err := filepath.Glob(filepath.Join(dir, "loquetier", "steps-*.json"))
+	kept := newest(t, filepath.Join(cacheFolder(), "steps-*.json"))
+	info, err := os.Stat(kept)
 	require.NoError(t, err)
-	require.Len(t, kept, 1, "what was learned of steps is kept")
-	text, err := os.ReadFile(kept[0])
+	require.False(t, info.ModTime().Before(begun.Truncate(time.Second)), "what was learned of steps is kept")
+	text, err := os.ReadFile(kept)
 	require.NoError(t, err)
 	_, err = scheduler.LoadCost(text)
 	assert.NoError(t, err)
+}
+
+// newest is the file that was written last.
+func newest(t *testing.T, pattern string) string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	written := func(name string) time.Time {
+		info, err := os.Stat(name)
+		require.NoError(t, err)
+		return info.ModTime()
+	}
+	return slices.MaxFunc(files, func(a, b string) int { return written(a).Compare(written(b)) })
 }
 
 func TestUnifiedEndsWhatTakesTooLong(t *testing.T) {
