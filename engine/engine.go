@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -29,6 +30,7 @@ type Config struct {
 	Recompute   Recompute
 	Reserve     int64   // bytes of device memory to leave free for adapters to come, and their training
 	Piece       int     // bytes of an adapter that are copied between two steps; 0: 4 MiB
+	Store       int     // most bytes of one buffer of what layers keep for the backward pass; 0: the driver's largest allocation
 	Profile     bool    // stamp every kernel call
 	Submission  float64 // most arithmetic of one submission, about; 0: what a slow GPU, of those with matrix units or without, does in a fraction of a second
 
@@ -68,6 +70,9 @@ func (c *Config) setDefaults(device *Device, model weights.Config) {
 	}
 	if c.Slots == 0 {
 		c.Slots = 32
+	}
+	if c.Store == 0 {
+		c.Store = int(min(device.Info.MaxAllocation, math.MaxInt))
 	}
 	if c.Piece == 0 {
 		c.Piece = 4 << 20 // 0.2 ms of a bus of 25 GB/s

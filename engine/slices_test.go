@@ -11,7 +11,6 @@ import (
 
 	"loquetier/engine"
 	"loquetier/engine/batch"
-	"loquetier/engine/vk"
 )
 
 // course runs passes of two jobs, in slots 0 and 1, cut in all ways, between
@@ -261,22 +260,15 @@ func TestSlicesChangeNothing(t *testing.T) {
 // in several, and nothing else changes.
 func TestLayersKeptInSeveralAllocations(t *testing.T) {
 	const row = 2 * 4 * 128 // bytes of the widest activations, of the gate and up projections
-	courses := func(most uint64, stores int) (first, second left) {
-		device := openDevice(t)
-		if device.Info.Type != vk.CPU {
-			t.Skip("the sums of shared tiles take more than a small model's activations")
-		}
-		whole := device.Info.MaxAllocation
-		device.Info.MaxAllocation = min(whole, most)
-		e := openMade(t, device, made(t, courseModel("Llama")), engine.Config{
-			DType: "f32", MaxRows: 96, TrainRows: 64, CacheBlocks: 16, Context: 512, Slots: 8, Recompute: engine.RecomputeNever,
+	courses := func(most, stores int) (first, second left) {
+		e := openMade(t, openDevice(t), made(t, courseModel("Llama")), engine.Config{
+			DType: "f32", MaxRows: 96, TrainRows: 64, CacheBlocks: 16, Slots: 8, Recompute: engine.RecomputeNever, Store: most,
 		})
-		device.Info.MaxAllocation = whole
 		require.Equal(t, stores, e.Stores())
 		return courseOf(t, e).run(cuttings[1])
 	}
-	first, second := courses(1<<30, 1)
-	for stores, layers := range map[int]uint64{2: 3, 4: 1} {
+	first, second := courses(0, 1)
+	for stores, layers := range map[int]int{2: 3, 4: 1} {
 		one, two := courses(((layers-1)*64+96)*row, stores)
 		require.Equal(t, first, one)
 		require.Equal(t, second, two)

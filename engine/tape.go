@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math"
 	"slices"
 
 	"loquetier/engine/vk"
@@ -89,11 +88,11 @@ func (e *Engine) keptSizes(n int) []sized {
 }
 
 // storeLayers is the number of layers whose activations lie in one store: as
-// many as the driver's largest allocation has room for.
+// many as one buffer has room for.
 func (e *Engine) storeLayers() int {
 	layers := e.checkpointConfig.Layers
 	for _, b := range e.keptWidths(&activations{}) {
-		beside := (int(min(e.device.Info.MaxAllocation, math.MaxInt)) - e.config.MaxRows*b.size) / e.keptStride(b.size)
+		beside := (e.config.Store - e.config.MaxRows*b.size) / e.keptStride(b.size)
 		layers = min(layers, 1+max(0, beside))
 	}
 	return layers
